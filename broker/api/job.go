@@ -1,0 +1,226 @@
+// Package api declares every method and message between services, brokers and clients, each once, with its contract.
+package api
+
+import (
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// Submit submits jobs and arrays; answered when all of them are durable, or with an error and none of them accepted.
+// Token makes it safe to send again after Lost: the store answers with the same ids. Errors: Invalid (names the item),
+// Unsatisfiable, TooLarge, Unavailable.
+var Submit = rpc.Method[SubmitReq, SubmitRep]{Topic: "job.submit", Idempotent: true}
+
+type (
+	// SubmitItem is one submission: a job, or an array of N > 1 elements.
+	SubmitItem struct {
+		Spec    []byte `msgpack:"spec"`              // jobspec V1 as JSON; environment may be in Env instead
+		Env     int    `msgpack:"env,omitempty"`     // 1-based index into SubmitReq.Envs; 0 = none beside the jobspec's own
+		N       int    `msgpack:"n,omitempty"`       // elements; 0 and 1 = a single job
+		CC      string `msgpack:"cc,omitempty"`      // idset of N values, in order the elements' cc; empty = none
+		BCC     bool   `msgpack:"bcc,omitempty"`     // cc by --bcc
+		Urgency int    `msgpack:"urgency"`           // 0..31
+		Flags   int    `msgpack:"flags,omitempty"`   // Flux's submit flags (2 debug, 4 waitable, 8 novalidate)
+		Watched bool   `msgpack:"watched,omitempty"` // the submitter attaches: stream output promptly
+	}
+	// SubmitReq is a batch.
+	SubmitReq struct {
+		Token string       `msgpack:"token"`
+		Items []SubmitItem `msgpack:"items"`
+		Envs  [][]byte     `msgpack:"envs,omitempty"` // NAME=value, each ended by NUL
+	}
+	// SubmitRep has the id of each item: the job's, or the array's (element i has id array+1+i).
+	SubmitRep struct {
+		IDs []jobspec.ID `msgpack:"ids"`
+	}
+)
+
+// Wait streams the outcome of jobs: one WaitRep with Done for each id given (for an array one for the whole of it), in order of
+// ending; with Progress also counts in between, at most 5 a second. An unknown id gives a WaitRep with Err.
+var Wait = rpc.Method[WaitReq, WaitRep]{Topic: "job.wait", Stream: true, Idempotent: true}
+
+type (
+	// WaitReq names jobs, arrays or elements; All = all that are active now (and nothing for those that have ended).
+	WaitReq struct {
+		IDs      []jobspec.ID `msgpack:"ids"`
+		All      bool         `msgpack:"all"`
+		Progress bool         `msgpack:"progress"`
+	}
+	// WaitRep is the state of one id.
+	WaitRep struct {
+		ID        jobspec.ID `msgpack:"id"`
+		Done      bool       `msgpack:"done"`
+		N         int        `msgpack:"n"`
+		Pending   int        `msgpack:"p"`
+		Running   int        `msgpack:"r"`
+		Completed int        `msgpack:"cd"`
+		Failed    int        `msgpack:"f"`
+		Canceled  int        `msgpack:"ca"`
+		TimedOut  int        `msgpack:"to"`
+		Status    int        `msgpack:"s"` // largest wait status
+		Exception string     `msgpack:"x"` // "type=… note" of the first failed one
+		Err       string     `msgpack:"err"`
+	}
+)
+
+// List streams pages of job records: active ones from the leader's memory, finished ones from the store.
+var List = rpc.Method[ListReq, ListRep]{Topic: "job.list", Stream: true, Idempotent: true}
+
+type (
+	// ListReq filters. States and Results are Flux's bit masks; 0 = any.
+	ListReq struct {
+		IDs      []jobspec.ID `msgpack:"ids"` // elements, jobs or arrays (an array = its elements); unknown ones: error NotFound
+		States   int          `msgpack:"states"`
+		Results  int          `msgpack:"results"`
+		Max      int          `msgpack:"max"` // 0 = all
+		Name     string       `msgpack:"name"`
+		Since    float64      `msgpack:"since"`
+		Collapse bool         `msgpack:"collapse"` // an array's pending elements come as one record (NElements > 1), as in the table
+	}
+	// ListRep is a page.
+	ListRep struct {
+		Jobs []JobInfo `msgpack:"jobs"`
+	}
+	// JobInfo is one job or element, with Flux's attribute names (RFC 43) and Frond's additions at the end. Times are epoch
+	// seconds, 0 = not yet.
+	JobInfo struct {
+		ID          jobspec.ID `msgpack:"id" json:"id"`
+		UserID      uint32     `msgpack:"userid" json:"userid"`
+		Urgency     int        `msgpack:"urgency" json:"urgency"`
+		Priority    uint32     `msgpack:"priority" json:"priority"`
+		TSubmit     float64    `msgpack:"t_submit" json:"t_submit"`
+		TDepend     float64    `msgpack:"t_depend" json:"t_depend,omitempty"`
+		TRun        float64    `msgpack:"t_run" json:"t_run,omitempty"`
+		TCleanup    float64    `msgpack:"t_cleanup" json:"t_cleanup,omitempty"`
+		TInactive   float64    `msgpack:"t_inactive" json:"t_inactive,omitempty"`
+		State       int        `msgpack:"state" json:"state"` // bit
+		Result      int        `msgpack:"result" json:"result,omitempty"`
+		Success     bool       `msgpack:"success" json:"success"`
+		Name        string     `msgpack:"name" json:"name"`
+		Cwd         string     `msgpack:"cwd" json:"cwd,omitempty"`
+		Queue       string     `msgpack:"queue" json:"queue,omitempty"`
+		NTasks      int        `msgpack:"ntasks" json:"ntasks"`
+		NCores      int        `msgpack:"ncores" json:"ncores,omitempty"`
+		NNodes      int        `msgpack:"nnodes" json:"nnodes,omitempty"`
+		Ranks       string     `msgpack:"ranks" json:"ranks,omitempty"`
+		Nodelist    string     `msgpack:"nodelist" json:"nodelist,omitempty"`
+		Duration    float64    `msgpack:"duration" json:"duration,omitempty"`
+		Expiration  float64    `msgpack:"expiration" json:"expiration,omitempty"`
+		WaitStatus  int        `msgpack:"waitstatus" json:"waitstatus"`
+		HasStatus   bool       `msgpack:"hasstatus" json:"-"` // waitstatus is set
+		ExcOccurred bool       `msgpack:"exception_occurred" json:"exception_occurred"`
+		ExcType     string     `msgpack:"exception_type" json:"exception_type,omitempty"`
+		ExcSeverity int        `msgpack:"exception_severity" json:"exception_severity,omitempty"`
+		ExcNote     string     `msgpack:"exception_note" json:"exception_note,omitempty"`
+		Reason      string     `msgpack:"reason" json:"reason,omitempty"` // why it waits
+		Array       jobspec.ID `msgpack:"array" json:"array,omitempty"`
+		Index       int        `msgpack:"index" json:"index"`
+		CC          string     `msgpack:"cc" json:"cc,omitempty"`
+		Attempt     int        `msgpack:"attempt" json:"attempt"`
+		NElements   int        `msgpack:"nelements" json:"nelements,omitempty"` // a collapsed record
+		MaxRSSKiB   int64      `msgpack:"maxrss" json:"maxrss_kib,omitempty"`
+		CPU         float64    `msgpack:"cpu" json:"cpu_seconds,omitempty"`
+	}
+)
+
+// Info returns a job's jobspec, R or eventlog as text.
+var Info = rpc.Method[InfoReq, InfoRep]{Topic: "job.info", Idempotent: true}
+
+type (
+	// InfoReq names a job and a key: "jobspec", "R", "eventlog", "environment".
+	InfoReq struct {
+		ID  jobspec.ID `msgpack:"id"`
+		Key string     `msgpack:"key"`
+	}
+	// InfoRep has the value.
+	InfoRep struct {
+		Value string `msgpack:"value"`
+	}
+)
+
+// Attach streams a job's events and output, from the beginning; with Follow until the job is inactive, else what there is.
+var Attach = rpc.Method[AttachReq, AttachRep]{Topic: "job.attach", Stream: true, Idempotent: true}
+
+type (
+	// AttachReq names a job or element (an array: NotFound says so).
+	AttachReq struct {
+		ID     jobspec.ID `msgpack:"id"`
+		Events bool       `msgpack:"events"`
+		Output bool       `msgpack:"output"`
+		Follow bool       `msgpack:"follow"`
+	}
+	// AttachRep carries events, then output, in the order in which they came.
+	AttachRep struct {
+		Events []Event  `msgpack:"events,omitempty"`
+		Output []Output `msgpack:"output,omitempty"`
+	}
+	// Event is one entry of an eventlog (Flux RFC 18/21). Context is JSON text or empty.
+	Event struct {
+		Timestamp float64 `msgpack:"t"`
+		Name      string  `msgpack:"n"`
+		Context   string  `msgpack:"c"`
+	}
+	// Output is a piece of one task's output.
+	Output struct {
+		Task   int    `msgpack:"k"`
+		Stream uint8  `msgpack:"s"` // 1 stdout, 2 stderr
+		Offset int64  `msgpack:"o"`
+		Data   []byte `msgpack:"d"`
+	}
+)
+
+// Input sends standard input to a job's tasks.
+var Input = rpc.Method[InputReq, Empty]{Topic: "job.input"}
+
+// InputReq is a piece of standard input.
+type InputReq struct {
+	ID   jobspec.ID `msgpack:"id"`
+	Task int        `msgpack:"task"` // -1 = all
+	Data []byte     `msgpack:"data"`
+	EOF  bool       `msgpack:"eof"`
+}
+
+// Raise posts an exception on jobs (cancel: Type "cancel", Severity 0). Kill signals their tasks.
+var (
+	Raise = rpc.Method[RaiseReq, MultiRep]{Topic: "job.raise", Idempotent: true}
+	Kill  = rpc.Method[KillReq, MultiRep]{Topic: "job.kill"}
+)
+
+type (
+	// RaiseReq names jobs, arrays, elements, or with All every active job whose state is in States (0 = any).
+	RaiseReq struct {
+		IDs      []jobspec.ID `msgpack:"ids"`
+		All      bool         `msgpack:"all"`
+		States   int          `msgpack:"states"`
+		Type     string       `msgpack:"type"`
+		Severity int          `msgpack:"severity"`
+		Note     string       `msgpack:"note"`
+	}
+	// KillReq names running jobs.
+	KillReq struct {
+		IDs    []jobspec.ID `msgpack:"ids"`
+		Signal int          `msgpack:"signal"`
+	}
+	// MultiRep tells how many jobs were meant, and the errors by id: "job is inactive", "unknown job id", "job is not running".
+	MultiRep struct {
+		Count  int                   `msgpack:"count"`
+		Errors map[jobspec.ID]string `msgpack:"errors,omitempty"`
+	}
+)
+
+// Counts streams the numbers of jobs: once, or with Follow at changes (at most 5 a second) until no job is active.
+var Counts = rpc.Method[CountsReq, CountsRep]{Topic: "job.counts", Stream: true, Idempotent: true}
+
+type (
+	// CountsReq asks.
+	CountsReq struct {
+		Follow bool `msgpack:"follow"`
+	}
+	// CountsRep has elements by state and result. Failed has all that did not complete.
+	CountsRep struct {
+		Pending  int `msgpack:"pending" json:"pending"`
+		Running  int `msgpack:"running" json:"running"`
+		Inactive int `msgpack:"inactive" json:"inactive"`
+		Failed   int `msgpack:"failed" json:"failed"`
+	}
+)

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// NodesChanged is the notice with which the resource service tells "sched" and "job" of nodes (leader only, as values).
+// Nodes carries new nodes or changed ones in full; the sets name nodes by Index.
+type NodesChanged struct {
+	Add       []resource.Node
+	Up, Down  []int // schedulable or not: offline and drained both are Down
+	Remove    []int // gone for good
+	Drained   map[int]string
+	Undrained []int
+}
+
+// The protocol between "job" (caller) and "sched", by notices on the leader, all values immutable:
+//
+//	job → sched   SchedSubmit   groups of identical requests join the queue (count more of an existing group adds to it)
+//	job → sched   SchedCancel   count fewer pending of a group; what was allocated meanwhile the job service gives back by SchedFree
+//	job → sched   SchedAdopt    (after a restart) these resources are in use; answered as a SchedAllocs with Adopt set
+//	job → sched   SchedFree     allocations end
+//	job → sched   SchedHold     stop or resume allocating altogether (recovery, shutdown)
+//	sched → job   SchedAllocs   allocations made, in order
+//	sched → job   SchedDeny     a group can never be satisfied any more (its nodes were removed)
+//
+// There is no failure between them: they live and die in one process.
+type (
+	// GroupID names a queue entry: jobs with the same request, priority, duration and constraint from one submission.
+	GroupID uint64
+	// SchedSubmit adds to the queue.
+	SchedSubmit struct{ Groups []SchedGroup }
+	// SchedGroup is Count identical pending jobs.
+	SchedGroup struct {
+		ID         GroupID
+		Request    jobspec.Request
+		Constraint *jobspec.Constraint
+		Duration   float64 // seconds; 0 = unlimited
+		Priority   uint32  // higher first; 0 = held
+		Order      uint64  // among equal priorities: ascending (the first job's id)
+		Count      int
+	}
+	// SchedPriority changes a group's priority.
+	SchedPriority struct {
+		ID       GroupID
+		Priority uint32
+	}
+	// SchedCancel takes pending jobs out.
+	SchedCancel struct {
+		ID    GroupID
+		Count int
+	}
+	// SchedAdopt marks resources as used by running jobs.
+	SchedAdopt struct{ Allocs []SchedAlloc }
+	// SchedFree ends allocations by id.
+	SchedFree struct{ IDs []uint64 }
+	// SchedHold stops (true) or resumes allocation.
+	SchedHold struct{ Hold bool }
+	// SchedAlloc is one allocation. ID is given by sched, or by the job service (top bit set) in SchedAdopt.
+	SchedAlloc struct {
+		ID    uint64
+		Group GroupID
+		Alloc *resource.Alloc
+		End   float64 // expected end, epoch seconds; 0 = unknown
+	}
+	// SchedAllocs tells of allocations.
+	SchedAllocs struct{ Allocs []SchedAlloc }
+	// SchedDeny says why a group will never run.
+	SchedDeny struct {
+		ID     GroupID
+		Reason string
+	}
+)
+
+// SchedReasons, to "sched": why groups wait, for annotations.
+var SchedReasons = rpc.Method[SchedReasonsReq, SchedReasonsRep]{Topic: "sched.reasons", Idempotent: true}
+
+type (
+	// SchedReasonsReq names groups; empty = all.
+	SchedReasonsReq struct {
+		Groups []GroupID `msgpack:"g"`
+	}
+	// SchedReasonsRep has a sentence and an estimate for each that waits.
+	SchedReasonsRep struct {
+		Reason   map[GroupID]string  `msgpack:"r"`
+		Estimate map[GroupID]float64 `msgpack:"t"` // epoch seconds; absent = unknown
+	}
+)
+
+// SchedUsage, to "sched": what is allocated, as sets (for resource list).
+var SchedUsage = rpc.Method[Empty, SchedUsageRep]{Topic: "sched.usage", Idempotent: true}
+
+// SchedUsageRep is the answer: parts of nodes in use.
+type SchedUsageRep struct {
+	Used []resource.NodeAlloc `msgpack:"used"`
+}
+
+// ResourceStatus, to "resource": every node with its state and reason.
+var ResourceStatus = rpc.Method[Empty, ResourceStatusRep]{Topic: "resource.status", Idempotent: true}
+
+type (
+	// ResourceStatusRep lists nodes by index.
+	ResourceStatusRep struct {
+		Nodes []NodeStatus `msgpack:"nodes"`
+	}
+	// NodeStatus is one node.
+	NodeStatus struct {
+		Node    resource.Node      `msgpack:"node" json:"-"`
+		Online  bool               `msgpack:"online"`
+		Drained bool               `msgpack:"drained"`
+		Reason  string             `msgpack:"reason,omitempty"` // of the drain
+		Time    float64            `msgpack:"time,omitempty"`   // of the drain, epoch seconds
+		Used    resource.NodeAlloc `msgpack:"used"`             // allocated part
+	}
+)
+
+// ResourceDrain stops new work on nodes; running jobs go on. Targets: idset of node indexes or a hostlist.
+var ResourceDrain = rpc.Method[DrainReq, Empty]{Topic: "resource.drain", Idempotent: true}
+
+// ResourceUndrain takes it back.
+var ResourceUndrain = rpc.Method[DrainReq, Empty]{Topic: "resource.undrain", Idempotent: true}
+
+// DrainReq names nodes.
+type DrainReq struct {
+	Targets string `msgpack:"targets"`
+	Reason  string `msgpack:"reason,omitempty"`
+	Force   bool   `msgpack:"force,omitempty"`  // undrain: no error for nodes that are not drained
+	Update  bool   `msgpack:"update,omitempty"` // drain: replace the reason of drained ones
+}

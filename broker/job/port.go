@@ -1,0 +1,173 @@
+// Package job is the job machine: arrays first, states, events, exceptions, attempts, leases (DESIGN §6), and the port to the
+// store. It is pure: events go in with the time, actions come out.
+package job
+
+import "github.com/frond-hpc/frond/jobspec"
+
+// Txn is one group commit. The store writes all of it or nothing, in one transaction, and answers when it is durable.
+// Everything in it is immutable once given away.
+type Txn struct {
+	Specs   []SpecRow
+	Envs    []EnvRow
+	Arrays  []ArrayRow   // new submissions
+	Ended   []ElementRow // elements that finished
+	Ranges  []RangeRow   // runs of elements that ended alike without having run (a cancelled array)
+	Starts  []StartRow   // rerun=no starts, durable before the spawn
+	Retried []StartRow   // elements that will run again: their next attempt
+	Hi      []HiRow      // how far an array's elements have been started
+	Output  []OutputRow  // appended to the segment files and indexed
+	Members []MemberRow  // upserted by Rank
+	LastID  jobspec.ID   // 0 = unchanged
+}
+
+// Empty tells whether there is nothing to write.
+func (t *Txn) Empty() bool {
+	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members) == 0 && t.LastID == 0
+}
+
+type (
+	// SpecRow is an interned jobspec (JSON, without environment).
+	SpecRow struct {
+		ID   uint64
+		JSON []byte
+	}
+	// EnvRow is an interned environment (NAME=value, each ended by NUL).
+	EnvRow struct {
+		ID   uint64
+		Data []byte
+	}
+	// ArrayRow is one submission; N == 1 is a single job.
+	ArrayRow struct {
+		ID      jobspec.ID
+		N       int
+		Spec    uint64
+		Env     uint64 // 0 = none
+		Name    string
+		CC      string
+		BCC     bool
+		Urgency int
+		Flags   int
+		User    uint32
+		Token   string // client token and item: "token/3"; empty = none. Unique: for deduplication after recovery
+		Submit  float64
+	}
+	// ElementRow is one finished element.
+	ElementRow struct {
+		ID       jobspec.ID // its own id; a single job's is the array's
+		Array    jobspec.ID
+		Index    int
+		Result   uint8 // Flux: 1 completed, 2 failed, 4 cancelled, 8 timeout
+		Status   int   // wait status, -1 = none
+		Attempt  uint32
+		Start    float64 // t_run of the last attempt, 0 = never ran
+		End      float64 // t_inactive
+		Nodelist string
+		Ranks    string
+		R        []byte // JSON of the last attempt's R; nil = derivable: one node, see Ranks and Cores in Events
+		MaxRSS   int64  // KiB
+		CPU      float64
+		Events   []byte // encoded eventlog, see EncodeEvents
+	}
+	// RangeRow is elements Lo … Hi (inclusive) of an array that ended alike.
+	RangeRow struct {
+		Array  jobspec.ID
+		Lo, Hi int
+		Result uint8
+		End    float64
+		Events []byte
+	}
+	// StartRow is an attempt of an element.
+	StartRow struct {
+		Array   jobspec.ID
+		Index   int
+		Attempt uint32
+		Node    string
+	}
+	// HiRow: elements 0 … Hi-1 of the array may have been started.
+	HiRow struct {
+		Array jobspec.ID
+		Hi    int
+	}
+	// OutputRow is a piece of a task's output.
+	OutputRow struct {
+		ID      jobspec.ID // of the element
+		Attempt uint32
+		Task    int
+		Stream  uint8
+		Offset  int64
+		Data    []byte
+	}
+	// MemberRow is a broker of this epoch, so that the next leader knows who may still be alive.
+	MemberRow struct {
+		Rank   int32
+		UUID   string
+		Host   string
+		BootID string
+		PID    int
+		State  string
+	}
+)
+
+// Loaded is what a store holds at start.
+type Loaded struct {
+	Epoch   uint64 // already raised for this leader
+	LastID  jobspec.ID
+	SpecID  uint64 // largest in use
+	EnvID   uint64
+	Arrays  []LoadedArray // those with unfinished elements
+	Members []MemberRow
+	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past
+}
+
+// LoadedArray is an unfinished array.
+type LoadedArray struct {
+	ArrayRow
+	JSON     []byte // of its Spec
+	EnvData  []byte
+	Finished []Span // ascending, disjoint
+	Results  struct{ Completed, Failed, Canceled, TimedOut int }
+	Hi       int        // HiRow
+	Starts   []StartRow // Starts and Retried of unfinished elements, the latest each
+}
+
+// Span is indexes Lo … Hi inclusive.
+type Span struct{ Lo, Hi int }
+
+// Commit is the effect that writes a Txn; its Done has the same *Commit as Effect. Commits are carried out in order.
+type Commit struct{ Txn *Txn }
+
+// Query is the effect that reads; its Done has Run's results. Queries see all commits that were Done before.
+// Run is called on another goroutine and touches nothing but r.
+type Query struct {
+	Key any // for the caller
+	Run func(r Reader) (any, error)
+}
+
+// Reader reads the store, and is only valid during Query.Run.
+type Reader interface {
+	// Array returns a submission; ok is false if there is none of this id.
+	Array(id jobspec.ID) (row ArrayRow, ok bool, err error)
+	// Find returns the array that holds element (or is) id.
+	Find(id jobspec.ID) (row ArrayRow, ok bool, err error)
+	// Token returns the array submitted with this token.
+	Token(token string) (id jobspec.ID, ok bool, err error)
+	// Spec and Env return interned texts.
+	Spec(id uint64) ([]byte, error)
+	Env(id uint64) ([]byte, error)
+	// Element returns a finished element's row (made up from a RangeRow where it is in one); ok is false if it has not finished.
+	Element(array jobspec.ID, index int) (row ElementRow, ok bool, err error)
+	// Summary counts an array's finished elements by result, with the largest status and the first failed index (-1: none).
+	Summary(array jobspec.ID) (s Summary, err error)
+	// Ended calls f for finished elements, newest end first, until f returns false. Array 0 = all. Results is a bit mask, 0 = any;
+	// Since is a lower bound of End.
+	Ended(array jobspec.ID, results int, since float64, f func(ElementRow) bool) error
+	// Output calls f for an element's output in the order it was written, from the given attempt (0 = the latest).
+	Output(id jobspec.ID, attempt uint32, f func(OutputRow) bool) error
+}
+
+// Summary of an array's finished elements.
+type Summary struct {
+	Completed, Failed, Canceled, TimedOut int
+	MaxStatus                             int
+	FirstFailed                           int
+}

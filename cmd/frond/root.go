@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// newRoot is the whole command tree over e. Verbs are added by plain constructor calls, in the order in which the help lists them.
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "frond",
+		Short:         "Frond runs jobs on what you have: a laptop, a workstation, an allocation",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
+	flags.StringVar(&e.target, "instance", "", "talk to this instance (a name of 'frond list' or a URI) instead of FROND_URI")
+	root.AddCommand(verbs(e)...)
+	return root
+}
+
+// unknownCommand refuses arguments of frond itself: what is no verb is a typing error.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("unknown command %q; 'frond help' lists the commands", args[0])
+}
+
+// verbs are the subcommands of frond.
+func verbs(e *env) []*cobra.Command {
+	return []*cobra.Command{}
+}

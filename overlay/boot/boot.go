@@ -1,0 +1,126 @@
+// Package boot is how the brokers of one host find each other: the run directory with its sockets and secrets, the boot file
+// that a supervisor leaves for its brokers, and the registry in which a user's instances are found by name (DESIGN §10, §13).
+// It is an adapter: files and locks, no protocol.
+package boot
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Info is what a supervisor tells all its brokers. It lies in the run directory, readable by the owner only.
+type Info struct {
+	Name      string  `json:"name"`
+	RunDir    string  `json:"rundir"`
+	StateDir  string  `json:"statedir"`
+	TempState bool    `json:"temp_state"` // the state directory lies in the run directory and goes with it
+	Recover   bool    `json:"recover"`    // the state directory must hold a state
+	Size      int     `json:"size"`       // brokers at start
+	Fanout    int     `json:"fanout"`     // K of the tree
+	Lease     float64 `json:"lease"`      // seconds; 0 = the default
+	Start     float64 `json:"start"`      // epoch seconds
+	Level     int     `json:"level"`      // instance level; 0 has no enclosing instance
+	ParentURI string  `json:"parent_uri,omitempty"`
+	JobID     string  `json:"jobid,omitempty"` // in the enclosing instance
+}
+
+const infoFile = "boot.json"
+
+// Save writes the boot file.
+func (i *Info) Save() error {
+	data, err := json.Marshal(i)
+	if err != nil {
+		return fmt.Errorf("encode boot file: %w", err)
+	}
+	return writeSecret(filepath.Join(i.RunDir, infoFile), data)
+}
+
+// Load reads the boot file of the instance in rundir.
+func Load(rundir string) (*Info, error) {
+	data, err := os.ReadFile(filepath.Join(rundir, infoFile))
+	if err != nil {
+		return nil, fmt.Errorf("read boot file: %w", err)
+	}
+	info := new(Info)
+	if err := json.Unmarshal(data, info); err != nil {
+		return nil, fmt.Errorf("boot file %s: %w", filepath.Join(rundir, infoFile), err)
+	}
+	return info, nil
+}
+
+// BrokerDir is where a broker keeps its socket, log and spool files.
+func (i *Info) BrokerDir(rank int) string { return filepath.Join(i.RunDir, strconv.Itoa(rank)) }
+
+// Socket is the path of a broker's local socket.
+func (i *Info) Socket(rank int) string { return filepath.Join(i.BrokerDir(rank), "local") }
+
+// URI is what FROND_URI holds for clients of a broker.
+func (i *Info) URI(rank int) string { return "local://" + i.Socket(rank) }
+
+// LogFile is where a broker writes its log.
+func (i *Info) LogFile(rank int) string { return filepath.Join(i.BrokerDir(rank), "log") }
+
+// CertFile holds the instance's certificate.
+func (i *Info) CertFile() string { return filepath.Join(i.RunDir, "cert") }
+
+// TreeAddr is where a broker's children dial it.
+func (i *Info) TreeAddr(rank int) string { return "ipc://" + filepath.Join(i.BrokerDir(rank), "tbon") }
+
+// Parent is a broker's parent in the tree as it starts (kary: (rank-1)/K), -1 for the leader.
+func (i *Info) Parent(rank int) int {
+	if rank == 0 {
+		return -1
+	}
+	return (rank - 1) / i.Fanout
+}
+
+// Fallback lists the brokers to try when the parent does not answer: the leader, then the ancestors.
+func (i *Info) Fallback(rank int) []string {
+	if rank == 0 {
+		return nil
+	}
+	addrs := []string{i.TreeAddr(0)}
+	for p := i.Parent(rank); p > 0; p = i.Parent(p) {
+		if p != i.Parent(rank) {
+			addrs = append(addrs, i.TreeAddr(p))
+		}
+	}
+	return addrs
+}
+
+// SaveResources leaves what a broker offers (msgpack of []resource.Node) in its directory.
+func (i *Info) SaveResources(rank int, data []byte) error {
+	return writeSecret(filepath.Join(i.BrokerDir(rank), "resources"), data)
+}
+
+// LoadResources reads it.
+func (i *Info) LoadResources(rank int) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(i.BrokerDir(rank), "resources"))
+	if err != nil {
+		return nil, fmt.Errorf("read resources of broker %d: %w", rank, err)
+	}
+	return data, nil
+}
+
+// writeSecret replaces path by data in one step, readable by the owner only.
+func writeSecret(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // 0600 by its contract
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

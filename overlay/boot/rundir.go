@@ -1,0 +1,201 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxSocketPath is the longest path of a unix socket in bytes (sun_path of unix(7), without its NUL).
+const MaxSocketPath = 107
+
+// MaxName is the longest name of an instance in bytes.
+const MaxName = 48
+
+// ErrRunning says that an instance of the wanted name is there.
+var ErrRunning = errors.New("an instance of this name is running")
+
+// RunDir is an instance's run directory, held by a shared lock: every process of the instance holds one, so that who gets the
+// lock alone knows that all are dead.
+type RunDir struct {
+	Path string
+	lock *os.File
+}
+
+// CheckName tells why name cannot be an instance's: it becomes a file name and a part of socket paths.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName {
+		return fmt.Errorf("instance name %q: must have 1 to %d bytes", name, MaxName)
+	}
+	for i, r := range name {
+		plain := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !plain && (i == 0 || r != '-' && r != '_' && r != '.') {
+			return fmt.Errorf("instance name %q: letters, digits, and after the first of them - _ . are allowed", name)
+		}
+	}
+	return nil
+}
+
+// Base is the directory of a user's run directories: ${FROND_RUNDIR:-${TMPDIR:-/tmp}}/frond-<uid>; that of /tmp where a socket of
+// the instance (its highest rank's) would have a path that is too long.
+func Base(getenv func(string) string, name string, size int) string {
+	top := getenv("FROND_RUNDIR")
+	if top == "" {
+		top = getenv("TMPDIR")
+	}
+	own := "frond-" + strconv.Itoa(os.Getuid())
+	if abs, err := filepath.Abs(top); top != "" && err == nil {
+		base := filepath.Join(abs, own)
+		if len(filepath.Join(base, name, strconv.Itoa(max(size, 1)), "local")) <= MaxSocketPath {
+			return base
+		}
+	}
+	return filepath.Join("/tmp", own)
+}
+
+// CreateRunDir makes the run directory of a new instance with a directory for each of its brokers, and locks it. What a dead
+// instance of that name left is removed first. The error is ErrRunning when it is not dead.
+func CreateRunDir(base, name string, size int) (*RunDir, error) {
+	if err := ownDir(base); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(base, name)
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		if !removeStale(path) {
+			return nil, fmt.Errorf("%s: %w", name, ErrRunning)
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	lock, err := takeLock(path, os.O_RDWR|os.O_CREATE, unix.LOCK_SH)
+	if err != nil {
+		return nil, fmt.Errorf("lock run directory %s: %w", path, err)
+	}
+	dir := &RunDir{Path: path, lock: lock}
+	for rank := range size {
+		if err := os.Mkdir(filepath.Join(path, strconv.Itoa(rank)), 0o700); err != nil {
+			return nil, errors.Join(fmt.Errorf("make run directory: %w", err), dir.Remove())
+		}
+	}
+	return dir, nil
+}
+
+// OpenRunDir joins the lock of an instance's run directory, for one of its brokers.
+func OpenRunDir(path string) (*RunDir, error) {
+	if err := checkOwned(path); err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(path, os.O_RDWR, unix.LOCK_SH)
+	if err != nil {
+		return nil, fmt.Errorf("lock run directory %s: %w", path, err)
+	}
+	return &RunDir{Path: path, lock: lock}, nil
+}
+
+// Remove deletes the run directory with all that is in it, and lets go of the lock.
+func (d *RunDir) Remove() error {
+	err := os.RemoveAll(d.Path)
+	d.Close()
+	return err
+}
+
+// Close lets go of the lock.
+func (d *RunDir) Close() { d.lock.Close() }
+
+// Sweep removes the run directories below base that no process holds any more, and returns their paths.
+func Sweep(base string) []string {
+	if checkOwned(base) != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return nil
+	}
+	var removed []string
+	for _, e := range entries {
+		path := filepath.Join(base, e.Name())
+		if e.IsDir() && removeStale(path) {
+			removed = append(removed, path)
+		}
+	}
+	return removed
+}
+
+// youngDir is how long a run directory may be without a lock file: its maker is about to make one.
+const youngDir = 10 * time.Second
+
+// removeStale removes path if it is the run directory of a dead instance, and tells whether it did.
+func removeStale(path string) bool {
+	lock, err := takeLock(path, os.O_RDWR, unix.LOCK_EX)
+	switch {
+	case err == nil:
+		defer lock.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return false
+	default:
+		fi, err := os.Lstat(path)
+		if err != nil || !fi.IsDir() || time.Since(fi.ModTime()) < youngDir {
+			return false
+		}
+	}
+	return os.RemoveAll(path) == nil
+}
+
+// Held tells whether a process of the instance in rundir is alive on this host.
+func Held(rundir string) bool {
+	lock, err := takeLock(rundir, os.O_RDWR, unix.LOCK_EX)
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
+}
+
+// takeLock locks the lock file of a run directory without waiting. Error EWOULDBLOCK: others hold it.
+func takeLock(dir string, flags, how int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), flags|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ownDir makes dir for its owner alone, or sees to it that it is such a directory.
+func ownDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return fmt.Errorf("make run directory: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make run directory: %w", err)
+	}
+	return checkOwned(dir)
+}
+
+// checkOwned refuses a directory that others could have made or can write to: /tmp is open to all.
+func checkOwned(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("run directory %s: %w", dir, err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("run directory %s: not a directory; set FROND_RUNDIR to another place", dir)
+	case int(st.Uid) != os.Getuid():
+		return fmt.Errorf("run directory %s: belongs to user %d; set FROND_RUNDIR to another place", dir, st.Uid)
+	case st.Mode&0o077 != 0:
+		return fmt.Errorf("run directory %s: others have access to it (mode %o); run 'chmod 700 %s'", dir, st.Mode&0o777, dir)
+	}
+	return nil
+}

@@ -1,5 +1,6 @@
 // Package jobspec holds what a user asks for: the jobspec (Flux RFC 14/25 V1 subset), job ids,
-// durations and constraints, with their parsers and validation. It is pure and imports nothing of ours.
+// durations, constraints, states and task layouts, with their parsers and validation. It is pure, and of ours it imports only the
+// leaf formats idset and hostlist, which constraints are written in.
 package jobspec
 
 // Jobspec is a parsed, validated job request. It is immutable once built: services share pointers to it.

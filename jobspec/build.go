@@ -1,0 +1,416 @@
+package jobspec
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Count is a count given on a command line; 0 = not given. It can be a flag's value (pflag.Value): Set takes integers ≥ 1 only.
+type Count int
+
+// Set reads text.
+func (c *Count) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxCount {
+		return fmt.Errorf("%q is not an integer ≥ 1", clip(text))
+	}
+	*c = Count(n)
+	return nil
+}
+
+// String returns the number, "" if not given.
+func (c *Count) String() string {
+	if *c == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*c))
+}
+
+// Type names the value in help texts.
+func (c *Count) Type() string { return "N" }
+
+// Options are what `submit` and `run` take on the command line, with the meaning that Flux gives them. Zero values are "not given".
+type Options struct {
+	Command []string // argv
+
+	NTasks       Count // -n: tasks, each in a slot of its own
+	CoresPerTask Count // -c
+	GPUsPerTask  Count // -g
+	Nodes        Count // -N
+	Exclusive    bool  // -x: whole nodes
+
+	Cores        Count // --cores: total, instead of per task
+	TasksPerNode Count // --tasks-per-node
+	TasksPerCore Count // --tasks-per-core
+	GPUsPerNode  Count // --gpus-per-node
+
+	TimeLimit  string   // -t: minutes or FSD
+	JobName    string   // --job-name
+	Queue      string   // -q
+	Output     string   // --output: template of a file; "none" and "kvs" mean the store
+	Error      string   // --error
+	Input      string   // --input
+	Label      bool     // -l: label lines in output files
+	Unbuffered bool     // -u
+	Cwd        string   // --cwd, absolute
+	Requires   []string // --requires: queries, all of which must hold
+	Signal     string   // --signal=[SIG][@TIME]; SIG is a number here, the command translates names
+	Rerun      string   // --rerun=yes|no
+	Setattr    []string // -S KEY[=VALUE], ^KEY=FILE
+	Setopt     []string // -o KEY[=VALUE], ^KEY=FILE
+
+	Environment map[string]string // whole environment; nil when it travels beside the jobspec
+	RLimit      map[string]int64  // -1 = unlimited
+
+	ReadFile func(path string) ([]byte, error) // for ^KEY=FILE; nil: that form is refused
+}
+
+// Build makes the jobspec of a command line (flux-facts §5.2). Errors are sentences for the user.
+func Build(o Options) (*Jobspec, error) {
+	if len(o.Command) == 0 || o.Command[0] == "" {
+		return nil, fmt.Errorf("a command is missing")
+	}
+	r, count, err := o.resources()
+	if err != nil {
+		return nil, err
+	}
+	attrs, err := o.attributes()
+	if err != nil {
+		return nil, err
+	}
+	return fromValue(map[string]any{
+		"version":    1.0,
+		"resources":  []any{floats(r.value())},
+		"tasks":      []any{map[string]any{"command": anys(o.Command), "slot": "task", "count": floats(count.value())}},
+		"attributes": attrs,
+	})
+}
+
+// resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.
+func (o *Options) resources() (Request, TaskCount, error) {
+	perResource := o.Cores+o.TasksPerNode+o.TasksPerCore+o.GPUsPerNode > 0
+	perTask := o.NTasks+o.CoresPerTask+o.GPUsPerTask > 0
+	switch {
+	case perResource && perTask:
+		return Request{}, TaskCount{}, fmt.Errorf("-n, -c and -g cannot be combined with --cores, --tasks-per-node, --tasks-per-core or --gpus-per-node")
+	case o.Exclusive && o.Nodes == 0:
+		return Request{}, TaskCount{}, fmt.Errorf("-x/--exclusive needs a number of nodes: add -N")
+	case perResource:
+		return o.perResource()
+	}
+	return o.perTask()
+}
+
+func (o *Options) perTask() (Request, TaskCount, error) {
+	n, nodes := int(o.NTasks), int(o.Nodes)
+	r := Request{Nodes: nodes, Cores: max(1, int(o.CoresPerTask)), GPUs: int(o.GPUsPerTask), Exclusive: o.Exclusive}
+	if n == 0 {
+		r.Exclusive = nodes > 0
+		n = max(1, nodes)
+	}
+	if nodes > n {
+		return r, TaskCount{}, fmt.Errorf("%d nodes are more than the %d tasks: give at least as many tasks (-n) as nodes (-N)", nodes, n)
+	}
+	if r.Slots = n; nodes > 0 {
+		r.Slots = (n + nodes - 1) / nodes
+	}
+	if r.TotalSlots() != n {
+		return r, TaskCount{Total: n}, nil
+	}
+	return r, TaskCount{PerSlot: 1}, nil
+}
+
+func (o *Options) perResource() (Request, TaskCount, error) {
+	cores, nodes := int(o.Cores), int(o.Nodes)
+	r := Request{Nodes: nodes, Slots: 1, Cores: 1, GPUs: int(o.GPUsPerNode), Exclusive: o.Exclusive}
+	var err error
+	switch {
+	case cores == 0 && nodes == 0:
+		err = fmt.Errorf("--tasks-per-node, --tasks-per-core and --gpus-per-node need --cores or -N")
+	case nodes == 0 && o.GPUsPerNode > 0:
+		err = fmt.Errorf("--gpus-per-node needs a number of nodes: add -N")
+	case nodes == 0:
+		r.Slots = cores
+	case cores == 0:
+		r.Exclusive = true
+	case cores%nodes != 0:
+		err = fmt.Errorf("%d cores cannot be divided evenly over %d nodes", cores, nodes)
+	default:
+		r.Cores = cores / nodes
+	}
+	if o.TasksPerNode > 0 && o.TasksPerCore > 0 {
+		err = fmt.Errorf("--tasks-per-node and --tasks-per-core cannot be combined")
+	}
+	return r, TaskCount{PerSlot: 1}, err
+}
+
+// attributes makes the attributes object: first the options with a meaning of their own, then -o, then -S, which can change all.
+func (o *Options) attributes() (map[string]any, error) {
+	attrs := tree{}
+	if err := o.system(attrs); err != nil {
+		return nil, err
+	}
+	o.streams(attrs)
+	for _, opt := range o.Setopt {
+		if err := o.set(attrs, opt, "-o/--setopt", func(key string) string { return "system.shell.options." + key }); err != nil {
+			return nil, err
+		}
+	}
+	for _, attr := range o.Setattr {
+		if err := o.set(attrs, attr, "-S/--setattr", attrKey); err != nil {
+			return nil, err
+		}
+	}
+	return attrs, nil
+}
+
+// attrKey completes a key of --setattr: "x" means "system.x".
+func attrKey(key string) string {
+	key = strings.TrimPrefix(strings.TrimPrefix(key, "attributes."), ".")
+	if strings.HasPrefix(key, "system.") || strings.HasPrefix(key, "user.") {
+		return key
+	}
+	return "system." + key
+}
+
+func (o *Options) system(attrs tree) error {
+	limit, err := o.timeLimit()
+	if err != nil {
+		return err
+	}
+	attrs.put("system.duration", limit)
+	for key, value := range map[string]string{"system.cwd": o.Cwd, "system.queue": o.Queue, "system.job.name": o.JobName} {
+		if value != "" {
+			attrs.put(key, value)
+		}
+	}
+	if o.Rerun != "" {
+		if o.Rerun != "yes" && o.Rerun != "no" {
+			return fmt.Errorf("--rerun must be yes or no, not %q", clip(o.Rerun))
+		}
+		attrs.put("system.rerun", o.Rerun == "yes")
+	}
+	if o.Environment != nil {
+		attrs.put("system.environment", anyMap(o.Environment, func(v string) any { return v }))
+	}
+	if len(o.RLimit) > 0 {
+		attrs.put("system.shell.options.rlimit", anyMap(o.RLimit, func(v int64) any { return float64(v) }))
+	}
+	o.perResourceOption(attrs)
+	if err := o.signal(attrs); err != nil {
+		return err
+	}
+	return o.constraint(attrs)
+}
+
+func (o *Options) timeLimit() (float64, error) {
+	if o.TimeLimit == "" {
+		return 0, nil
+	}
+	return ParseTimeLimit(o.TimeLimit)
+}
+
+func (o *Options) perResourceOption(attrs tree) {
+	typ, n := "node", o.TasksPerNode
+	if o.TasksPerCore > 0 {
+		typ, n = "core", o.TasksPerCore
+	}
+	if n > 0 {
+		attrs.put("system.shell.options.per-resource", map[string]any{"type": typ, "count": float64(n)})
+	}
+}
+
+// signal reads [SIG][@TIME].
+func (o *Options) signal(attrs tree) error {
+	if o.Signal == "" {
+		return nil
+	}
+	sig, left, hasLeft := strings.Cut(o.Signal, "@")
+	value := map[string]any{"signum": float64(defaultWarnSignal), "timeleft": defaultWarnLeft}
+	if sig != "" {
+		n, err := strconv.Atoi(sig)
+		if err != nil || n < 1 || n > 64 {
+			return fmt.Errorf("--signal: %q is not a signal", clip(sig))
+		}
+		value["signum"] = float64(n)
+	}
+	if hasLeft {
+		secs, err := ParseFSD(left)
+		if err != nil {
+			return fmt.Errorf("--signal: %w", err)
+		}
+		value["timeleft"] = secs
+	}
+	attrs.put("system.shell.options.signal", value)
+	return nil
+}
+
+func (o *Options) constraint(attrs tree) error {
+	var all []*Constraint
+	for _, query := range o.Requires {
+		c, err := ParseQuery(query, "properties")
+		if err != nil {
+			return fmt.Errorf("--requires: %w", err)
+		}
+		if c != nil {
+			all = append(all, c)
+		}
+	}
+	if len(all) > 0 {
+		attrs.put("system.constraints", join("and", mergeProperties(all)).Value())
+	}
+	return nil
+}
+
+// streams sets the shell options for output, error and input.
+func (o *Options) streams(attrs tree) {
+	for _, s := range []struct{ name, path string }{{"stdout", o.Output}, {"stderr", o.Error}} {
+		base := "system.shell.options.output." + s.name
+		if s.path != "" && s.path != "none" && s.path != "kvs" {
+			attrs.put(base+".type", "file")
+			attrs.put(base+".path", s.path)
+			if o.Label {
+				attrs.put(base+".label", true)
+			}
+		}
+		if o.Unbuffered {
+			attrs.put(base+".buffer.type", "none")
+		}
+	}
+	if o.Input != "" {
+		attrs.put("system.shell.options.input.stdin", map[string]any{"type": "file", "path": o.Input})
+	}
+}
+
+// set carries out KEY, KEY=VALUE or ^KEY=FILE. A value that is JSON is taken as such, other text as a string; without one it is 1.
+func (o *Options) set(attrs tree, arg, flag string, complete func(string) string) error {
+	key, text, hasValue := strings.Cut(arg, "=")
+	fromFile := strings.HasPrefix(key, "^")
+	key = strings.TrimPrefix(key, "^")
+	if key == "" || strings.Contains("."+key+".", "..") && !strings.HasPrefix(key, ".") {
+		return fmt.Errorf("%s: %q must be KEY=VALUE", flag, clip(arg))
+	}
+	var value any = 1.0
+	var err error
+	switch {
+	case fromFile:
+		value, err = o.fromFile(text)
+	case hasValue:
+		value = jsonOrText(text)
+	}
+	if err == nil {
+		err = attrs.put(complete(key), value)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", flag, clip(arg), err)
+	}
+	return nil
+}
+
+func (o *Options) fromFile(path string) (any, error) {
+	if o.ReadFile == nil || path == "" {
+		return nil, fmt.Errorf("a file to read is missing")
+	}
+	data, err := o.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	v, err := decodeJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	return v, nil
+}
+
+func jsonOrText(text string) any {
+	if v, err := decodeJSON([]byte(text)); err == nil {
+		return v
+	}
+	return text
+}
+
+// tree is a JSON object with dotted paths.
+type tree map[string]any
+
+// put sets a value, making objects on the way. It fails where the way leads through something else.
+func (t tree) put(path string, value any) error {
+	keys := strings.Split(path, ".")
+	m := map[string]any(t)
+	for _, k := range keys[:len(keys)-1] {
+		next, ok := m[k].(map[string]any)
+		if !ok {
+			if m[k] != nil {
+				return fmt.Errorf("%s is not an object", k)
+			}
+			next = map[string]any{}
+			m[k] = next
+		}
+		m = next
+	}
+	m[keys[len(keys)-1]] = value
+	return nil
+}
+
+func anys(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
+
+func anyMap[V any](m map[string]V, conv func(V) any) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = conv(v)
+	}
+	return out
+}
+
+// floats makes the integers in a value float64, as decodeJSON gives them.
+func floats(v any) any {
+	switch x := v.(type) {
+	case int:
+		return float64(x)
+	case int64:
+		return float64(x)
+	case map[string]any:
+		return anyMap(x, floats)
+	case []any:
+		out := slices.Clone(x)
+		for i := range out {
+			out[i] = floats(out[i])
+		}
+		return out
+	}
+	return v
+}
+
+// ParseUrgency reads --urgency: 0 to 31, hold (0), default (16) or expedite (31).
+func ParseUrgency(text string) (int, error) {
+	switch text {
+	case "hold":
+		return 0, nil
+	case "default":
+		return 16, nil
+	case "expedite":
+		return 31, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > 31 {
+		return 0, fmt.Errorf("urgency %q must be an integer from 0 to 31, hold, default or expedite", clip(text))
+	}
+	return n, nil
+}
+
+// BuildJSON is Build, encoded.
+func BuildJSON(o Options) (json.RawMessage, error) {
+	js, err := Build(o)
+	if err != nil {
+		return nil, err
+	}
+	return js.JSON()
+}

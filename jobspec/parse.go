@@ -276,13 +276,21 @@ func (js *Jobspec) fillVertex(m map[string]any) error {
 	case "gpu":
 		return setOnce(&r.GPUs, n)
 	case "memory":
-		mib, err := memory(n, m["unit"])
-		if err != nil {
-			return at("unit", err)
-		}
-		return setOnce(&r.MemMiB, mib)
+		return js.fillMemory(n, m["unit"])
 	}
 	return at("type", bad("%q is not possible in a slot; use core, gpu or memory", clip(typ)))
+}
+
+func (js *Jobspec) fillMemory(n int, unit any) error {
+	name, err := optString(unit, "")
+	if err != nil {
+		return at("unit", err)
+	}
+	mib, err := Memory(n, name)
+	if err != nil {
+		return at("unit", err)
+	}
+	return setOnce(&js.Request.MemMiB, mib)
 }
 
 func setOnce[T int | int64](field *T, n T) error {
@@ -298,22 +306,18 @@ var memUnits = map[string]float64{
 	"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 }
 
-// memory converts to MiB, rounding up. Without a unit n is MiB.
-func memory(n int, unit any) (int64, error) {
-	if unit == nil {
+// Memory converts n of a unit (B, kB … TB, KiB … TiB; empty = MiB) to MiB, rounding up.
+func Memory(n int, unit string) (int64, error) {
+	if unit == "" {
 		unit = "MiB"
 	}
-	name, err := asString(unit)
-	if err != nil {
-		return 0, err
-	}
-	bytes, ok := memUnits[name]
+	bytes, ok := memUnits[unit]
 	if !ok {
-		return 0, bad("unknown unit %q; use B, kB, MB, GB, TB, KiB, MiB, GiB or TiB", clip(name))
+		return 0, fmt.Errorf("unknown unit %q; use B, kB, MB, GB, TB, KiB, MiB, GiB or TiB", clip(unit))
 	}
 	mib := math.Ceil(float64(n) * bytes / (1 << 20))
 	if mib > maxMemMiB {
-		return 0, bad("%d %s per slot is more than %d MiB", n, name, maxMemMiB)
+		return 0, fmt.Errorf("%d %s is more than %d MiB", n, unit, maxMemMiB)
 	}
 	return int64(mib), nil
 }

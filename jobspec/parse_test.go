@@ -84,7 +84,7 @@ func TestParseNamesThePlaceOfAnError(t *testing.T) {
 		{core, core + "," + core, "resources[0].with[1]: appears twice"},
 		{core, core + `,{"type":"disk","count":1}`, `resources[0].with[1].type: "disk" is not possible in a slot`},
 		{core, core + `,{"type":"memory","count":1,"unit":"pages"}`, `resources[0].with[1].unit: unknown unit "pages"`},
-		{core, core + `,{"type":"memory","count":9000,"unit":"TiB"}`, `resources[0].with[1].unit: 9000 TiB per slot is more`},
+		{core, core + `,{"type":"memory","count":9000,"unit":"TiB"}`, `resources[0].with[1].unit: 9000 TiB is more`},
 		{core, "7", "resources[0].with[0]: must be an object"},
 		{`"type":"slot"`, `"type":"rack"`, `resources[0].type: "rack" is not possible here`},
 		{`"type":"slot"`, `"type":"node"`, "resources[0].with[0].type: \"core\" is not possible here"},

@@ -1,9 +1,9 @@
 // Package wire is the message: one frame format on the tree, the local socket and in memory (DESIGN §4).
 // A frame is a msgpack array, the header in fixed order
 //
-//	[type, topic, flags, route, target, tag, seq, user, code, text]
+//	[type, topic, flags, route, target, tag, seq, user, code, text, epoch]
 //
-// (extra trailing elements are ignored) followed at once by the opaque msgpack body. On the unix socket a frame is
+// where route is an array of [rank, incarnation] (epoch may be missing and extra trailing elements are ignored) followed at once by the opaque msgpack body. On the unix socket a frame is
 // preceded by its length, u32 big-endian. It is pure and imports only msgpack. Decode never panics.
 package wire
 
@@ -87,7 +87,7 @@ const (
 	Unreachable        // that rank is not online: the request was not done
 	Canceled           // the requester cancelled it
 	Timeout            // took too long
-	Protocol_          // versions or epochs do not fit
+	BadProtocol        // versions or epochs do not fit
 	Resync             // the receiver fell behind: read state again
 	Unavailable        // the instance is shutting down or not yet up
 	Inactive           // the job has already ended

@@ -130,6 +130,9 @@ func Sweep(base string) []string {
 	return removed
 }
 
+// Clear removes one run directory if no process holds it any more, and tells whether it did.
+func Clear(rundir string) bool { return checkOwned(rundir) == nil && removeStale(rundir) }
+
 // youngDir is how long a run directory may be without a lock file: its maker is about to make one.
 const youngDir = 10 * time.Second
 

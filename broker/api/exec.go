@@ -17,7 +17,8 @@ import (
 //	          until then, and sent again in the next session if the call failed. The leader drops duplicates: an Ended by
 //	          (job, attempt, rank), an Output by its offset.
 //	renew     exec → job.exec-renew every lease/6. An OK extends the lease to (time the call was SENT) + lease. When the lease ends exec
-//	          kills all its tasks; their results are kept and reported as ever. Error Resync: sync again.
+//	          kills all its tasks; for each a RecException of type "lease" (severity 0) goes before its RecEnded, so that the leader
+//	          runs it again instead of taking the kill for its result. Error Resync: sync again.
 //	          The leader may start those elements elsewhere at (time it last got a sync or renew from there) + lease + 10 s,
 //	          or at once when the broker's process is known dead; from then on it answers Resync to the old session.
 //	failure   the leader restarts: a new epoch; exec syncs. exec's broker restarts: a new UUID; what ran there is dead.
@@ -56,6 +57,7 @@ type (
 		Start    float64 // epoch seconds when its tasks started; 0 = not yet
 		End      float64 // expected end by its time limit; 0 = none
 		Ended    bool    // its Ended record is among the unacknowledged ones
+		NNodes   int     // of the whole job, as in StartItem
 	}
 	// ExecSyncReq tells what is there.
 	ExecSyncReq struct {

@@ -1,0 +1,231 @@
+package job
+
+import (
+	"sort"
+	"strconv"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+	"github.com/frond-hpc/frond/resource/idset"
+)
+
+// array is one unfinished submission. Element idx is
+//
+//	active   if it is in active (it runs, or its end is not yet durable)
+//	waiting  if it is in again (it ran, or was started, and waits to be started again)
+//	pending  if idx ≥ next and it is not in skip
+//	ended    otherwise, and only the store knows how
+type array struct {
+	row    ArrayRow
+	spec   *Spec
+	env    *Env
+	values *idset.Set // of row.CC, parsed when first needed
+	next   int        // first index never started
+	skip   []Span     // indexes ≥ next that are not pending, ascending and disjoint
+	again  []*elem    // to start again, by index
+	active map[int]*elem
+	one    *elem // active of an array of one, without a map
+	hi     int   // recovered: elements below may have been started by an earlier leader
+	// durable submission: only then it is queued
+	durable bool
+	watched bool
+	pending int // elements pending or waiting
+	running int // active, end not yet seen
+	ended   int // ended, durable or not
+	durably int // ended and durable
+	done    [4]int
+	status  int    // largest wait status
+	exc     string // of the first that failed
+	hiDirty bool
+}
+
+// elem is an active or waiting element.
+type elem struct {
+	arr      *array
+	idx      int
+	attempt  uint32
+	epoch    uint64 // of the leader that started this attempt
+	state    jobspec.State
+	alloc    uint64   // the scheduler's id, 0 = none
+	allocs   []uint64 // adopted: our ids, one a broker
+	res      *resource.Alloc
+	parts    []part
+	log      eventLog
+	status   int // largest wait status of the parts that ended, -1 = none
+	exc      *Exception
+	tRun     float64
+	started  bool   // `start` is posted
+	lost     string // why a part was lost; empty = none was
+	ran      bool   // some task of it ran, or may have
+	adopted  bool   // taken over from the leader before
+	nnodes   int    // adopted: how many nodes it has in all
+	maxRSS   int64
+	cpu      float64
+	watched  bool
+	held     bool // rerun=no: waits for its start row to be durable
+	signaled bool // the other parts were told to end
+}
+
+// part is what an element has on one broker.
+type part struct {
+	rank    int32
+	parts   []Part
+	sent    bool
+	started bool
+	ended   bool
+}
+
+func (a *array) idOf(idx int) jobspec.ID {
+	if a.row.N == 1 {
+		return a.row.ID
+	}
+	return a.row.ID + 1 + jobspec.ID(idx)
+}
+
+func (e *elem) id() jobspec.ID { return e.arr.idOf(e.idx) }
+
+func (e *elem) key() RunKey { return RunKey{e.id(), e.attempt, e.epoch} }
+
+func (a *array) get(idx int) *elem {
+	if a.row.N == 1 {
+		return a.one
+	}
+	return a.active[idx]
+}
+
+func (a *array) put(e *elem) {
+	if a.row.N == 1 {
+		a.one = e
+		return
+	}
+	if a.active == nil {
+		a.active = make(map[int]*elem)
+	}
+	a.active[e.idx] = e
+}
+
+func (a *array) drop(e *elem) {
+	if a.row.N == 1 {
+		a.one = nil
+		return
+	}
+	delete(a.active, e.idx)
+}
+
+// sortedActive returns the active elements by index.
+func (a *array) sortedActive() []*elem {
+	if a.one != nil {
+		return []*elem{a.one}
+	}
+	es := make([]*elem, 0, len(a.active))
+	for _, e := range a.active {
+		es = append(es, e)
+	}
+	sort.Slice(es, func(i, j int) bool { return es[i].idx < es[j].idx })
+	return es
+}
+
+// skipped tells whether idx ≥ next is not pending.
+func (a *array) skipped(idx int) bool {
+	i := sort.Search(len(a.skip), func(i int) bool { return a.skip[i].Hi >= idx })
+	return i < len(a.skip) && a.skip[i].Lo <= idx
+}
+
+// addSkip takes lo … hi out of the pending ones; parts may be out already. It returns the spans that were pending.
+func (a *array) addSkip(lo, hi int) []Span {
+	lo = max(lo, a.next)
+	var fresh []Span
+	merged := Span{lo, hi}
+	out := a.skip[:0:0]
+	at := lo
+	for _, s := range a.skip {
+		if s.Hi < lo-1 || s.Lo > hi+1 {
+			out = append(out, s)
+			continue
+		}
+		if s.Lo > at {
+			fresh = append(fresh, Span{at, min(s.Lo-1, hi)})
+		}
+		at = max(at, s.Hi+1)
+		merged = Span{min(merged.Lo, s.Lo), max(merged.Hi, s.Hi)}
+	}
+	if at <= hi {
+		fresh = append(fresh, Span{at, hi})
+	}
+	if lo > hi {
+		return nil
+	}
+	out = append(out, merged)
+	sort.Slice(out, func(i, j int) bool { return out[i].Lo < out[j].Lo })
+	a.skip = out
+	return fresh
+}
+
+// popPending takes the lowest pending element that was never started; -1 = none.
+func (a *array) popPending() int {
+	for len(a.skip) > 0 && a.skip[0].Lo <= a.next {
+		a.next = max(a.next, a.skip[0].Hi+1)
+		a.skip = a.skip[1:]
+	}
+	if a.next >= a.row.N {
+		return -1
+	}
+	a.next++
+	return a.next - 1
+}
+
+func (a *array) waiting(idx int) (int, *elem) {
+	i := sort.Search(len(a.again), func(i int) bool { return a.again[i].idx >= idx })
+	if i < len(a.again) && a.again[i].idx == idx {
+		return i, a.again[i]
+	}
+	return i, nil
+}
+
+func (a *array) pushAgain(e *elem) {
+	i, _ := a.waiting(e.idx)
+	a.again = append(a.again, nil)
+	copy(a.again[i+1:], a.again[i:])
+	a.again[i] = e
+}
+
+func (a *array) removeAgain(i int) { a.again = append(a.again[:i], a.again[i+1:]...) }
+
+// isPending tells whether idx was never started and still may be.
+func (a *array) isPending(idx int) bool { return idx >= a.next && idx < a.row.N && !a.skipped(idx) }
+
+// cc is element idx's value of --cc.
+func (a *array) cc(idx int) string {
+	if a.row.CC == "" {
+		return ""
+	}
+	if a.values == nil {
+		set, err := idset.Parse(a.row.CC)
+		if err != nil {
+			return "" // was checked at submission
+		}
+		a.values = &set
+	}
+	v, _ := a.values.Nth(idx)
+	return strconv.Itoa(v)
+}
+
+func (a *array) state() *ArrayState {
+	return &ArrayState{ID: a.row.ID, N: a.row.N, Pending: a.pending, Running: a.row.N - a.pending - a.durably, Completed: a.done[0], Failed: a.done[1],
+		Canceled: a.done[2], TimedOut: a.done[3], MaxStatus: a.status, Exception: a.exc}
+}
+
+// countResult counts one durable end, or n of them.
+func (a *array) countResult(result jobspec.Result, n int) {
+	switch result {
+	case jobspec.ResultCompleted:
+		a.done[0] += n
+	case jobspec.ResultCanceled:
+		a.done[2] += n
+	case jobspec.ResultTimeout:
+		a.done[3] += n
+	default:
+		a.done[1] += n
+	}
+	a.durably += n
+}

@@ -1,0 +1,116 @@
+package job
+
+import "github.com/frond-hpc/frond/jobspec"
+
+func (m *Machine) onCommitted() {
+	f := m.taken[0]
+	m.taken = m.taken[1:]
+	for _, a := range f.arrays {
+		a.durable = true
+		m.queue(a, a.pending)
+	}
+	for _, h := range f.held {
+		if h.e.held && h.e.attempt == h.attempt {
+			m.unhold(h.e)
+		}
+	}
+	for _, e := range f.ended {
+		m.ended(e)
+	}
+	for _, r := range f.ranges {
+		n := r.span.Hi - r.span.Lo + 1
+		r.arr.countResult(r.result, n)
+		m.countEnd(r.result, n)
+		m.out.Spans = append(m.out.Spans, Target{r.arr.row.ID, r.span.Lo, r.span.Hi})
+		m.maybeDone(r.arr)
+	}
+}
+
+// unhold starts a rerun=no element whose start is durable now.
+func (m *Machine) unhold(e *elem) {
+	e.held = false
+	if e.fatal() {
+		m.endRun(e)
+		return
+	}
+	m.startAll(e)
+	for i := range e.parts {
+		if p := &e.parts[i]; !p.sent && m.rank(p.rank).lost {
+			m.partLost(e, p, m.rank(p.rank).reason, true)
+			return
+		}
+	}
+}
+
+func (m *Machine) countEnd(result jobspec.Result, n int) {
+	m.totals.Running -= n
+	m.totals.Inactive += n
+	if result != jobspec.ResultCompleted {
+		m.totals.Failed += n
+	}
+}
+
+func (m *Machine) ended(e *elem) {
+	a := e.arr
+	res := result(e.status, e.exc)
+	a.drop(e)
+	a.countResult(res, 1)
+	m.countEnd(res, 1)
+	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.row.ID, e.idx, res, e.status})
+	m.touch(e)
+	m.maybeDone(a)
+}
+
+func (m *Machine) maybeDone(a *array) {
+	if a.durably == a.row.N && m.arrays[a.row.ID] == a {
+		m.out.Done = append(m.out.Done, a.state())
+		m.removeArray(a)
+	}
+}
+
+// onRefused forgets the submissions of a transaction that could not be written and puts the rest before what came since.
+func (m *Machine) onRefused() {
+	f := m.taken[0]
+	m.taken = m.taken[1:]
+	gone := make(map[jobspec.ID]bool, len(f.arrays))
+	for _, a := range f.arrays {
+		gone[a.row.ID] = true
+		m.totals.Pending -= a.pending
+		m.totals.Running -= a.row.N - a.pending
+		m.removeArray(a)
+	}
+	old := f.txn
+	m.txn.Specs = append(old.Specs, m.txn.Specs...)
+	m.txn.Envs = append(old.Envs, m.txn.Envs...)
+	m.txn.Ended = append(old.Ended, m.txn.Ended...)
+	m.txn.Ranges = dropRanges(append(old.Ranges, m.txn.Ranges...), gone)
+	m.txn.Starts = append(old.Starts, m.txn.Starts...)
+	m.txn.Retried = append(old.Retried, m.txn.Retried...)
+	m.txn.Hi = append(old.Hi, m.txn.Hi...)
+	m.txn.Output = append(old.Output, m.txn.Output...)
+	m.txn.Members = append(old.Members, m.txn.Members...)
+	m.txn.LastID = max(m.txn.LastID, old.LastID)
+	m.next.ended = append(f.ended, m.next.ended...)
+	m.next.held = append(f.held, m.next.held...)
+	m.next.ranges = dropEnded(append(f.ranges, m.next.ranges...), gone)
+}
+
+func dropRanges(rows []RangeRow, gone map[jobspec.ID]bool) []RangeRow {
+	kept := rows[:0]
+	for _, r := range rows {
+		if !gone[r.Array] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func dropEnded(rs []endedRange, gone map[jobspec.ID]bool) []endedRange {
+	kept := rs[:0]
+	for _, r := range rs {
+		if !gone[r.arr.row.ID] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,235 @@
+package job
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// Machine is the state of all unfinished jobs of an instance. One goroutine owns it.
+type Machine struct {
+	cfg    Config
+	epoch  uint64
+	arrays map[jobspec.ID]*array
+	order  []jobspec.ID // ids of arrays, ascending; may hold ended ones
+	lastID jobspec.ID
+	nodes  map[int]nodeInfo
+	ranks  map[int32]*rank
+	txn    *Txn   // what the next commit will write
+	gen    uint64 // of txn
+	// taken transactions, oldest first
+	taken  []*inflight
+	next   inflight // what txn's commit will bring about
+	timers timers
+	gate   map[int32]string // recovery: brokers (uuid) of the leader before that may still run something
+	gateAt time.Time
+	claims []claim // recovery: durable starts not yet accounted for
+	// adoptions numbers the allocations of adopted runs
+	adoptions uint64
+	totals    Totals
+	out       *Actions
+	now       float64
+	clock     time.Time
+	batch     map[int32]*RankStarts
+	dirty     []*array // arrays whose hi is to be written
+}
+
+// Totals counts elements.
+type Totals struct{ Pending, Running, Inactive, Failed int }
+
+type nodeInfo struct {
+	rank int32
+	name string
+}
+
+// inflight is what follows when a transaction is durable.
+type inflight struct {
+	gen    uint64
+	txn    *Txn
+	arrays []*array // their submission
+	ended  []*elem
+	ranges []endedRange
+	held   []heldStart // starts that waited for it
+}
+
+// heldStart is an attempt of a rerun=no element.
+type heldStart struct {
+	e       *elem
+	attempt uint32
+}
+
+type endedRange struct {
+	arr    *array
+	span   Span
+	result jobspec.Result
+}
+
+// New makes a machine from what the store holds.
+func New(cfg Config) (*Machine, *Actions, error) {
+	m := &Machine{cfg: cfg, arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
+		txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
+	m.begin(cfg.Now)
+	if cfg.Loaded != nil {
+		if err := m.load(cfg.Loaded); err != nil {
+			return nil, nil, err
+		}
+	}
+	return m, m.end(), nil
+}
+
+// Step takes one event. The returned actions are the caller's.
+func (m *Machine) Step(now time.Time, ev any) *Actions {
+	m.begin(now)
+	switch ev := ev.(type) {
+	case Submitted:
+		m.onSubmitted(ev)
+	case Committed:
+		m.onCommitted()
+	case Refused:
+		m.onRefused()
+	case Allocated:
+		m.onAllocated(ev)
+	case Denied:
+		m.onDenied(ev)
+	case NodesKnown:
+		for i := range ev.Nodes {
+			m.nodes[ev.Nodes[i].Index] = nodeInfo{ev.Nodes[i].Broker, ev.Nodes[i].Name}
+		}
+	case MemberChanged:
+		m.onMember(ev)
+	case Synced:
+		m.onSynced(ev)
+	case Renewed:
+		m.onRenewed(ev)
+	case Reported:
+		m.onReported(ev)
+	case Raised:
+		m.onRaised(ev)
+	case Signalled:
+		m.onSignalled(ev)
+	case Tick:
+	default:
+		panic(fmt.Sprintf("job machine: unknown event %T", ev))
+	}
+	m.runTimers()
+	return m.end()
+}
+
+func (m *Machine) begin(now time.Time) {
+	m.out = &Actions{}
+	m.clock = now
+	m.now = float64(now.UnixNano()) / 1e9
+}
+
+func (m *Machine) end() *Actions {
+	out := m.out
+	m.flushStarts()
+	if len(m.timers) > 0 {
+		out.Wake = m.timers[0].at
+	}
+	m.out = nil
+	return out
+}
+
+// Epoch is the leader's epoch.
+func (m *Machine) Epoch() uint64 { return m.epoch }
+
+// Totals counts all elements, those ended in the past included.
+func (m *Machine) Totals() Totals { return m.totals }
+
+// Active tells how many elements have not durably ended.
+func (m *Machine) Active() int { return m.totals.Pending + m.totals.Running }
+
+// Dirty tells whether there is something to commit.
+func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty) > 0 }
+
+// Gen numbers the transaction that is being filled; TakeTxn hands it out and begins the next.
+func (m *Machine) Gen() uint64 { return m.gen }
+
+// TakeTxn returns what is to be committed next. Transactions are committed in this order, each answered by Committed or Refused.
+func (m *Machine) TakeTxn() *Txn {
+	for _, a := range m.dirty {
+		a.hiDirty = false
+		if a.ended < a.row.N {
+			m.txn.Hi = append(m.txn.Hi, HiRow{a.row.ID, a.next})
+		}
+	}
+	m.dirty = m.dirty[:0]
+	f := m.next
+	f.gen, f.txn = m.gen, m.txn
+	m.taken = append(m.taken, &f)
+	m.next, m.txn = inflight{}, &Txn{}
+	m.gen++
+	return f.txn
+}
+
+// find returns the array that holds element id, and its index; or the array whose own id it is, with index -1 (a single job: 0).
+func (m *Machine) find(id jobspec.ID) (*array, int) {
+	if a := m.arrays[id]; a != nil {
+		if a.row.N == 1 {
+			return a, 0
+		}
+		return a, -1
+	}
+	i := sort.Search(len(m.order), func(i int) bool { return m.order[i] > id })
+	if i == 0 {
+		return nil, 0
+	}
+	a := m.arrays[m.order[i-1]]
+	if a == nil || id > a.row.ID+jobspec.ID(a.row.N) || a.row.N == 1 {
+		return nil, 0
+	}
+	return a, int(id - a.row.ID - 1)
+}
+
+func (m *Machine) addArray(a *array) {
+	m.arrays[a.row.ID] = a
+	m.order = append(m.order, a.row.ID)
+	m.totals.Pending += a.pending
+}
+
+func (m *Machine) removeArray(a *array) {
+	delete(m.arrays, a.row.ID)
+	if len(m.order) < 2*len(m.arrays)+1024 {
+		return
+	}
+	kept := m.order[:0]
+	for _, id := range m.order {
+		if m.arrays[id] != nil {
+			kept = append(kept, id)
+		}
+	}
+	m.order = kept
+}
+
+// newID gives an id to a submission of n elements (DESIGN §6): milliseconds << 24, or the next free one.
+func (m *Machine) newID(n int) jobspec.ID {
+	id := max(jobspec.ID(m.clock.UnixMilli())<<24, m.lastID+1)
+	m.lastID = id
+	if n > 1 {
+		m.lastID += jobspec.ID(n)
+	}
+	return id
+}
+
+// specKey names the pair of a spec and an environment on the nodes.
+func (a *array) specKey() uint64 {
+	if a.env == nil {
+		return a.spec.ID << 32
+	}
+	return a.spec.ID<<32 | a.env.ID
+}
+
+func (m *Machine) rerun(a *array) bool { return a.spec.Job.Rerun }
+
+func partsOf(res *resource.Alloc) []AllocPart {
+	ps := make([]AllocPart, len(res.Nodes))
+	for i := range res.Nodes {
+		n := &res.Nodes[i]
+		ps[i] = AllocPart{n.Node, n.Cores.String(), n.GPUs.String()}
+	}
+	return ps
+}

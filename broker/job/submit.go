@@ -1,0 +1,229 @@
+package job
+
+import (
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+)
+
+func (m *Machine) onSubmitted(ev Submitted) {
+	for i := range ev.Items {
+		it := &ev.Items[i]
+		a := &array{spec: it.Spec, env: it.Env, pending: it.N, watched: it.Watched, row: ArrayRow{ID: m.newID(it.N), N: it.N, Spec: it.Spec.ID,
+			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now}}
+		if it.NewSpec {
+			m.txn.Specs = append(m.txn.Specs, SpecRow{it.Spec.ID, it.Spec.JSON})
+		}
+		if it.Env != nil {
+			a.row.Env = it.Env.ID
+			if it.NewEnv {
+				m.txn.Envs = append(m.txn.Envs, EnvRow{it.Env.ID, it.Env.Data})
+			}
+		}
+		m.txn.Arrays = append(m.txn.Arrays, a.row)
+		m.txn.LastID = m.lastID
+		m.next.arrays = append(m.next.arrays, a)
+		m.addArray(a)
+		m.out.IDs = append(m.out.IDs, a.row.ID)
+	}
+}
+
+// queue asks the scheduler for resources for n more elements.
+func (m *Machine) queue(a *array, n int) {
+	if n > 0 {
+		m.out.Queue = append(m.out.Queue, Queued{a.row.ID, a.spec, Priority(a.row.Urgency), n})
+	}
+}
+
+func (m *Machine) onAllocated(ev Allocated) {
+	for i := range ev.Allocs {
+		al := &ev.Allocs[i]
+		a := m.arrays[al.Array]
+		var e *elem
+		if a != nil {
+			e = m.takePending(a)
+		}
+		if e == nil { // cancelled meanwhile
+			m.out.Free = append(m.out.Free, al.ID)
+			continue
+		}
+		m.allocate(e, al)
+	}
+}
+
+// takePending makes the next element of a active, those that ran before first; nil if there is none.
+func (m *Machine) takePending(a *array) *elem {
+	var e *elem
+	if len(a.again) > 0 {
+		e = a.again[0]
+		a.removeAgain(0)
+	} else if idx := a.popPending(); idx >= 0 {
+		e = m.newElem(a, idx)
+		if !a.hiDirty {
+			a.hiDirty = true
+			m.dirty = append(m.dirty, a)
+		}
+	} else {
+		return nil
+	}
+	m.activate(e)
+	return e
+}
+
+func (m *Machine) newElem(a *array, idx int) *elem {
+	e := &elem{arr: a, idx: idx, attempt: 1, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
+	if idx < a.hi {
+		e.attempt = 2 // an earlier leader may have started it
+		e.log.add(evRestart, m.now, nil)
+	}
+	return e
+}
+
+func (m *Machine) activate(e *elem) {
+	e.arr.put(e)
+	e.arr.pending--
+	e.arr.running++
+	m.totals.Pending--
+	m.totals.Running++
+}
+
+func (m *Machine) allocate(e *elem, al *Allocation) {
+	e.state, e.epoch, e.alloc, e.res, e.tRun = jobspec.StateRun, m.epoch, al.ID, al.Alloc, m.now
+	e.started, e.status, e.lost, e.ran, e.signaled, e.adopted = false, -1, "", false, false, false
+	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
+	m.touch(e)
+	m.layParts(e)
+	if !m.rerun(e.arr) {
+		m.txn.Starts = append(m.txn.Starts, StartRow{e.arr.row.ID, e.idx, e.attempt, m.nodes[al.Alloc.Nodes[0].Node].name})
+		m.next.held = append(m.next.held, heldStart{e, e.attempt})
+		e.held = true
+		return
+	}
+	m.startAll(e)
+}
+
+// layParts lays the tasks over the nodes of the allocation and groups the nodes by broker.
+func (m *Machine) layParts(e *elem) {
+	e.parts = e.parts[:0:0]
+	tasks := tasksPerNode(e.arr.spec.Job, e.res)
+	first := 0
+	for i := range e.res.Nodes {
+		n := &e.res.Nodes[i]
+		p := Part{Node: n.Node, NodeID: i, Cores: n.Cores, GPUs: n.GPUs, FirstTask: first, NTasks: tasks[i]}
+		first += tasks[i]
+		rank := m.nodes[n.Node].rank
+		e.addPart(rank, p)
+	}
+	for i := range e.parts {
+		m.rank(e.parts[i].rank).runs[e] = struct{}{}
+	}
+}
+
+func (e *elem) addPart(rank int32, p Part) {
+	for i := range e.parts {
+		if e.parts[i].rank == rank {
+			e.parts[i].parts = append(e.parts[i].parts, p)
+			return
+		}
+	}
+	e.parts = append(e.parts, part{rank: rank, parts: []Part{p}})
+}
+
+// tasksPerNode says how many tasks each node of an allocation gets.
+func tasksPerNode(j *jobspec.Jobspec, res *resource.Alloc) []int {
+	tasks := make([]int, len(res.Nodes))
+	switch {
+	case j.TaskCount.PerNode > 0:
+		for i := range tasks {
+			tasks[i] = j.TaskCount.PerNode
+		}
+	case j.TaskCount.PerCore > 0:
+		for i := range tasks {
+			tasks[i] = j.TaskCount.PerCore * res.Nodes[i].Cores.Count()
+		}
+	case j.TaskCount.Total > 0:
+		dealTasks(tasks, res, j.TaskCount.Total)
+	default:
+		for i := range tasks {
+			tasks[i] = max(j.TaskCount.PerSlot, 1) * max(res.Nodes[i].Slots, 1)
+		}
+	}
+	return tasks
+}
+
+// dealTasks deals n tasks in turn to the nodes that still have a free slot; when none has, all are refilled.
+func dealTasks(tasks []int, res *resource.Alloc, n int) {
+	for rounds := 1; n > 0; rounds++ {
+		for progress := true; progress && n > 0; {
+			progress = false
+			for i := range tasks {
+				if n > 0 && tasks[i] < rounds*max(res.Nodes[i].Slots, 1) {
+					tasks[i]++
+					n--
+					progress = true
+				}
+			}
+		}
+	}
+}
+
+// startAll sends what has not been sent yet to the brokers whose session is known; the others get it when they sync.
+func (m *Machine) startAll(e *elem) {
+	for i := range e.parts {
+		if p := &e.parts[i]; !p.sent {
+			if r := m.rank(p.rank); r.session != 0 {
+				m.send(e, p, r)
+			}
+		}
+	}
+}
+
+func (m *Machine) send(e *elem, p *part, r *rank) {
+	p.sent = true
+	b := m.batch[r.id]
+	if b == nil {
+		b = &RankStarts{Rank: r.id, Session: r.session}
+		m.batch[r.id] = b
+	}
+	key := e.arr.specKey()
+	if _, ok := r.specs[key]; !ok {
+		if len(r.specs) >= maxNodeSpecs {
+			b.Drop = append(b.Drop, r.dropSpecs(b.Specs)...)
+		}
+		r.specs[key] = struct{}{}
+		b.Specs = append(b.Specs, SpecEnv{key, e.arr.spec, e.arr.env})
+	}
+	b.Runs = append(b.Runs, m.run(e, p))
+}
+
+func (m *Machine) run(e *elem, p *part) Run {
+	a := e.arr
+	run := Run{Key: e.key(), SpecID: a.specKey(), Index: e.idx, Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
+		NNodes: len(e.res.Nodes), Limit: a.spec.Job.Duration, Watched: e.watched}
+	if a.row.N > 1 {
+		run.Array = a.row.ID
+	}
+	for i := range e.parts {
+		for j := range e.parts[i].parts {
+			run.NTasks += e.parts[i].parts[j].NTasks
+		}
+	}
+	run.Nodelist = m.nodelist(e)
+	return run
+}
+
+func (m *Machine) flushStarts() {
+	if len(m.batch) == 0 {
+		return
+	}
+	for _, id := range sortedRanks(m.batch) {
+		m.out.Starts = append(m.out.Starts, *m.batch[id])
+	}
+	clear(m.batch)
+}
+
+// touch notes that a watched element has new events.
+func (m *Machine) touch(e *elem) {
+	if e.watched {
+		m.out.Touched = append(m.out.Touched, e.id())
+	}
+}

@@ -1,0 +1,260 @@
+package job
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// View is one active element as a reader sees it. Pointers in it are shared and immutable.
+type View struct {
+	ID      jobspec.ID
+	Row     *ArrayRow
+	Spec    *Spec
+	Env     *Env
+	Index   int
+	Count   int // > 1: a run of pending elements that stand for one row, beginning with Index
+	CC      string
+	Fold    State
+	Res     *resource.Alloc // nil = none
+	Log     []byte
+	NTasks  int
+	Pending bool
+}
+
+// Lookup tells whether id names something active: an element (index ≥ 0), or a whole array (index -1).
+func (m *Machine) Lookup(id jobspec.ID) (arr jobspec.ID, n, index int, ok bool) {
+	a, idx := m.find(id)
+	if a == nil || !a.durable {
+		return 0, 0, 0, false
+	}
+	return a.row.ID, a.row.N, idx, true
+}
+
+// Array returns the counts of an unfinished array.
+func (m *Machine) Array(id jobspec.ID) (*ArrayState, bool) {
+	a := m.arrays[id]
+	if a == nil {
+		return nil, false
+	}
+	return a.state(), true
+}
+
+// Row returns the submission of an unfinished array.
+func (m *Machine) Row(id jobspec.ID) (*ArrayRow, *Spec, *Env, bool) {
+	a := m.arrays[id]
+	if a == nil {
+		return nil, nil, nil, false
+	}
+	return &a.row, a.spec, a.env, true
+}
+
+// Arrays returns the ids of the unfinished, durable arrays in order of submission.
+func (m *Machine) Arrays() []jobspec.ID {
+	var ids []jobspec.ID
+	for _, id := range m.order {
+		if a := m.arrays[id]; a != nil && a.durable {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// View returns one element; ok is false if it is not active.
+func (m *Machine) View(arr jobspec.ID, idx int) (View, bool) {
+	a := m.arrays[arr]
+	if a == nil {
+		return View{}, false
+	}
+	if e := a.get(idx); e != nil {
+		return m.view(a, e), true
+	}
+	if _, e := a.waiting(idx); e != nil {
+		return m.view(a, e), true
+	}
+	if a.isPending(idx) {
+		return m.pendingView(a, idx, 1), true
+	}
+	return View{}, false
+}
+
+// Each calls f for the active elements of an array, the running ones first, until f returns false. With collapse a run of pending
+// elements comes as one View.
+func (m *Machine) Each(arr jobspec.ID, collapse bool, f func(View) bool) bool {
+	a := m.arrays[arr]
+	if a == nil {
+		return true
+	}
+	for _, e := range a.sortedActive() {
+		if !f(m.view(a, e)) {
+			return false
+		}
+	}
+	for _, e := range a.again {
+		if !f(m.view(a, e)) {
+			return false
+		}
+	}
+	if collapse {
+		n := a.pending - len(a.again)
+		return n == 0 || f(m.pendingView(a, a.firstPending(), n))
+	}
+	for idx := a.next; idx < a.row.N; idx++ {
+		if !a.skipped(idx) && !f(m.pendingView(a, idx, 1)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *array) firstPending() int {
+	idx := a.next
+	for _, s := range a.skip {
+		if s.Lo > idx {
+			break
+		}
+		idx = max(idx, s.Hi+1)
+	}
+	return idx
+}
+
+func (m *Machine) pendingView(a *array, idx, n int) View {
+	id := a.idOf(idx)
+	if n > 1 {
+		id = a.row.ID
+	}
+	return View{ID: id, Row: &a.row, Spec: a.spec, Env: a.env, Index: idx, Count: n, CC: a.cc(idx), Pending: true, NTasks: NTasks(a.spec.Job),
+		Fold: State{State: jobspec.StateSched, Status: -1, Attempt: 1}}
+}
+
+func (m *Machine) view(a *array, e *elem) View {
+	v := View{ID: e.id(), Row: &a.row, Spec: a.spec, Env: a.env, Index: e.idx, Count: 1, CC: a.cc(e.idx), Res: e.res, Log: e.log.buf, NTasks: NTasks(a.spec.Job),
+		Pending: e.state == jobspec.StateSched}
+	v.Fold = State{State: e.state, Status: e.status, Attempt: e.attempt, TRun: e.tRun, Exc: e.exc}
+	if e.state == jobspec.StateInactive { // its end is not durable yet
+		v.Fold.State = jobspec.StateCleanup
+	}
+	return v
+}
+
+// Watch has Touched and Streamed tell of an array's elements (index -1) or of one element from now on.
+func (m *Machine) Watch(arr jobspec.ID, idx int) {
+	a := m.arrays[arr]
+	if a == nil {
+		return
+	}
+	a.watched = true // elements take it from their array when they start
+	if e := a.get(idx); idx >= 0 && e != nil {
+		e.watched = true
+	}
+	if _, e := a.waiting(idx); idx >= 0 && e != nil {
+		e.watched = true
+	}
+}
+
+// Run returns where an element runs, for input; ok is false if it does not run.
+func (m *Machine) Run(arr jobspec.ID, idx int) (key RunKey, ranks []int32, sessions []uint64, ok bool) {
+	a := m.arrays[arr]
+	if a == nil {
+		return key, nil, nil, false
+	}
+	e := a.get(idx)
+	if e == nil || e.state != jobspec.StateRun {
+		return key, nil, nil, false
+	}
+	for i := range e.parts {
+		ranks = append(ranks, e.parts[i].rank)
+		sessions = append(sessions, m.rank(e.parts[i].rank).session)
+	}
+	return e.key(), ranks, sessions, true
+}
+
+// NTasks is how many tasks a job asks for, as far as that is known before it has resources.
+func NTasks(j *jobspec.Jobspec) int {
+	switch {
+	case j.TaskCount.Total > 0:
+		return j.TaskCount.Total
+	case j.TaskCount.PerNode > 0:
+		return j.TaskCount.PerNode * max(j.Request.Nodes, 1)
+	case j.TaskCount.PerCore > 0:
+		return j.TaskCount.PerCore * j.Request.TotalSlots() * j.Request.Cores
+	}
+	return max(j.TaskCount.PerSlot, 1) * j.Request.TotalSlots()
+}
+
+// Check returns the first broken invariant. It is for tests: it looks at everything.
+func (m *Machine) Check() error {
+	pending, running := 0, 0
+	for _, id := range m.order {
+		a := m.arrays[id]
+		if a == nil {
+			continue
+		}
+		if err := a.check(); err != nil {
+			return fmt.Errorf("array %v: %w", id, err)
+		}
+		pending += a.pending
+		running += a.row.N - a.pending - a.durably
+	}
+	if pending != m.totals.Pending || running != m.totals.Running {
+		return fmt.Errorf("totals %+v, but %d pending and %d running", m.totals, pending, running)
+	}
+	for _, id := range sortedRanks(m.ranks) {
+		for e := range m.ranks[id].runs {
+			if e.state != jobspec.StateRun || e.part(id) == nil || e.part(id).ended {
+				return fmt.Errorf("rank %d holds %v, which has nothing there", id, e.id())
+			}
+		}
+	}
+	return nil
+}
+
+func (a *array) check() error {
+	n := 0
+	for idx := a.next; idx < a.row.N && a.row.N <= 10000; idx++ {
+		if !a.skipped(idx) {
+			n++
+		}
+	}
+	if a.row.N <= 10000 && n+len(a.again) != a.pending {
+		return fmt.Errorf("%d pending, counted %d", a.pending, n+len(a.again))
+	}
+	for _, e := range a.sortedActive() {
+		if e.state != jobspec.StateRun && e.state != jobspec.StateInactive {
+			return fmt.Errorf("element %d is active in state %v", e.idx, e.state)
+		}
+		if err := e.check(); err != nil {
+			return fmt.Errorf("element %d: %w", e.idx, err)
+		}
+	}
+	if a.ended < a.durably || a.ended > a.row.N {
+		return fmt.Errorf("%d ended, %d durably, of %d", a.ended, a.durably, a.row.N)
+	}
+	return nil
+}
+
+// check compares the element with the fold over its log.
+func (e *elem) check() error {
+	if e.adopted {
+		return nil // its log begins with its adoption
+	}
+	s, err := Fold(e.arr.row.Urgency, e.arr.row.Submit, e.log.buf)
+	if err != nil {
+		return err
+	}
+	if s.Attempt != e.attempt && e.arr.hi == 0 {
+		return fmt.Errorf("attempt %d, the log says %d", e.attempt, s.Attempt)
+	}
+	if (s.State == jobspec.StateInactive) != (e.state == jobspec.StateInactive) {
+		return fmt.Errorf("state %v, the log says %v", e.state, s.State)
+	}
+	return nil
+}
+
+// ExceptionJSON encodes an exception as an event's context.
+func ExceptionJSON(x Exception) string {
+	b, _ := json.Marshal(x)
+	return string(b)
+}

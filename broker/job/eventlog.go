@@ -25,7 +25,7 @@ const (
 	evClean                     // none
 	evException                 // JSON
 	evRetry                     // JSON {attempt, status?, rank, node, reason}
-	evRestart                   // none: "flux-restart"
+	evRestart                   // varint attempt: "flux-restart", the element may have run under an earlier leader
 	evUrgency                   // JSON
 )
 
@@ -129,7 +129,13 @@ func (e rawEvent) context() (string, error) {
 		return `{"annotations":{"sched":{"resource_summary":` + strconv.Quote(summary(parts)) + `}}}`, nil
 	case evException, evRetry, evUrgency:
 		return string(e.ctx), nil
-	case evStart, evFree, evClean, evRestart:
+	case evRestart:
+		v, n := binary.Varint(e.ctx)
+		if n <= 0 {
+			return "", errLog
+		}
+		return `{"attempt":` + strconv.FormatInt(v, 10) + `}`, nil
+	case evStart, evFree, evClean:
 		return "", nil
 	}
 	return "", errLog
@@ -238,7 +244,8 @@ func (s *State) step(e rawEvent) {
 	case evRetry:
 		s.State, s.TRun, s.Attempt, s.Status = jobspec.StateSched, 0, s.Attempt+1, -1
 	case evRestart:
-		s.State, s.TRun = jobspec.StateSched, 0
+		v, _ := binary.Varint(e.ctx)
+		s.State, s.TRun, s.Attempt = jobspec.StateSched, 0, uint32(v)
 	case evException:
 		x := parseException(e.ctx)
 		if s.Exc == nil || s.Exc.Severity > 0 {

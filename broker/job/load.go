@@ -113,8 +113,7 @@ func (m *Machine) settle(c claim) {
 		return
 	}
 	c.arr.addSkip(c.row.Index, c.row.Index)
-	e := m.newElem(c.arr, c.row.Index)
-	e.attempt = c.row.Attempt
+	e := m.newElem(c.arr, c.row.Index, c.row.Attempt)
 	if c.row.Node == "" { // an earlier attempt surely never ran
 		c.arr.pushAgain(e)
 		return

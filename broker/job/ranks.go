@@ -196,6 +196,7 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 	a.addSkip(idx, idx)
 	e := &elem{arr: a, idx: idx, attempt: run.Key.Attempt, epoch: run.Key.Epoch, status: -1, adopted: true, nnodes: run.NNodes,
 		watched: a.watched, log: eventLog{last: a.row.Submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
+	e.log.addInt(evRestart, m.now, int64(e.attempt))
 	m.activate(e)
 	m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.row.ID, 1})
 	return e
@@ -225,7 +226,7 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	r.runs[e] = struct{}{}
 	m.out.Adopt = append(m.out.Adopt, Allocation{id, e.arr.row.ID, res})
 	if len(e.res.Nodes) >= e.nnodes {
-		e.log.add(evAlloc, e.tRun, appendAlloc(nil, partsOf(e.res)))
+		e.log.add(evAlloc, max(e.tRun, e.log.last), appendAlloc(nil, partsOf(e.res)))
 		m.touch(e)
 	}
 }

@@ -139,6 +139,9 @@ func (m *Machine) unsendParts(e *elem) {
 
 // conclude ends the attempt when nothing of it runs any more; false = something does.
 func (m *Machine) conclude(e *elem, t float64) bool {
+	if e.state != jobspec.StateRun {
+		return true // has been concluded
+	}
 	for i := range e.parts {
 		if !e.parts[i].ended {
 			return false
@@ -217,7 +220,7 @@ func (m *Machine) finish(e *elem, t float64) {
 		e.log.add(evFree, t, nil)
 	}
 	e.log.add(evClean, t, nil)
-	e.state = jobspec.StateInactive
+	e.state, e.held = jobspec.StateInactive, false
 	a := e.arr
 	row := ElementRow{ID: e.id(), Array: a.row.ID, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
 		Start: e.tRun, End: t, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}

@@ -57,7 +57,7 @@ func (m *Machine) takePending(a *array) *elem {
 		e = a.again[0]
 		a.removeAgain(0)
 	} else if idx := a.popPending(); idx >= 0 {
-		e = m.newElem(a, idx)
+		e = m.newElem(a, idx, 1)
 		if !a.hiDirty {
 			a.hiDirty = true
 			m.dirty = append(m.dirty, a)
@@ -69,11 +69,14 @@ func (m *Machine) takePending(a *array) *elem {
 	return e
 }
 
-func (m *Machine) newElem(a *array, idx int) *elem {
-	e := &elem{arr: a, idx: idx, attempt: 1, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
-	if idx < a.hi {
-		e.attempt = 2 // an earlier leader may have started it
-		e.log.add(evRestart, m.now, nil)
+// newElem makes an element's state. What an earlier leader may have started begins with a later attempt.
+func (m *Machine) newElem(a *array, idx int, attempt uint32) *elem {
+	e := &elem{arr: a, idx: idx, attempt: attempt, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
+	if idx < a.hi && attempt == 1 {
+		e.attempt = 2
+	}
+	if e.attempt > 1 {
+		e.log.addInt(evRestart, m.now, int64(e.attempt))
 	}
 	return e
 }

@@ -1,0 +1,214 @@
+package jobsvc
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
+	"github.com/frond-hpc/frond/resource/hostlist"
+	"github.com/frond-hpc/frond/resource/idset"
+)
+
+func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
+	arr, n, idx, ok := s.m.Lookup(req.ID)
+	if ok && n > 1 && idx < 0 && (req.Key == "jobspec" || req.Key == "environment") {
+		idx = 0 // all elements share it
+	}
+	if ok {
+		if row, spec, env, found := s.m.Row(arr); found && (req.Key == "jobspec" || req.Key == "environment") {
+			text, err := submission(req.Key, spec.JSON, envData(env))
+			_ = row
+			return s.info(r, text, err)
+		}
+		if v, active := s.m.View(arr, idx); active {
+			text, err := s.activeInfo(req.Key, &v)
+			return s.info(r, text, err)
+		}
+	}
+	s.query(func(rd job.Reader) (any, error) { return storedInfo(rd, req) }, func(v any, err error) {
+		text, _ := v.(string)
+		if err := s.info(r, text, err); err != nil {
+			s.out.Fail(r, err)
+		}
+	})
+	return nil
+}
+
+func (s *Service) info(r *rpc.Request, text string, err error) error {
+	if err == nil {
+		s.out.Reply(r, api.InfoRep{Value: text})
+	}
+	return err
+}
+
+func envData(e *job.Env) []byte {
+	if e == nil {
+		return nil
+	}
+	return e.Data
+}
+
+func (s *Service) activeInfo(key string, v *job.View) (string, error) {
+	switch key {
+	case "eventlog":
+		return eventlogText(v.Row, v.Log)
+	case "R":
+		if v.Res == nil {
+			return "", wire.Errorf(wire.NotFound, "%v has no resources yet", v.ID)
+		}
+		exp := 0.0
+		if d := v.Spec.Job.Duration; d > 0 {
+			exp = v.Fold.TRun + d
+		}
+		return string(resource.EncodeAlloc(v.Res, s.inv.Node, v.Fold.TRun, exp, v.Spec.Job.Request.TotalSlots())), nil
+	}
+	return "", badKey(key)
+}
+
+func badKey(key string) error {
+	return wire.Errorf(wire.Invalid, "no such key %q; there are jobspec, R, eventlog and environment", key)
+}
+
+func storedInfo(rd job.Reader, req api.InfoReq) (any, error) {
+	if req.Key == "jobspec" || req.Key == "environment" {
+		return storedSubmission(rd, req)
+	}
+	row, el, err := findElement(rd, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	switch req.Key {
+	case "eventlog":
+		return eventlogText(&row, el.Events)
+	case "R":
+		return storedR(&el)
+	}
+	return nil, badKey(req.Key)
+}
+
+func storedSubmission(rd job.Reader, req api.InfoReq) (any, error) {
+	row, ok, err := rd.Find(req.ID)
+	if err == nil && !ok {
+		err = wire.Errorf(wire.NotFound, "%s", unknownJob(req.ID))
+	}
+	if err != nil {
+		return nil, err
+	}
+	spec, err := rd.Spec(row.Spec)
+	if err != nil {
+		return nil, err
+	}
+	var env []byte
+	if row.Env != 0 {
+		if env, err = rd.Env(row.Env); err != nil {
+			return nil, err
+		}
+	}
+	return submission(req.Key, spec, env)
+}
+
+// submission is the jobspec with its environment put back in, or the environment alone.
+func submission(key string, spec, env []byte) (string, error) {
+	vars := make(map[string]string)
+	for _, pair := range strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00") {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			vars[name] = value
+		}
+	}
+	if key == "environment" {
+		b, err := json.Marshal(vars)
+		return string(b), err
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(spec, &doc); err != nil {
+		return "", wire.Errorf(wire.Internal, "stored jobspec: %v", err)
+	}
+	if attrs, ok := doc["attributes"].(map[string]any); ok && len(vars) > 0 {
+		if sys, ok := attrs["system"].(map[string]any); ok {
+			sys["environment"] = vars
+		}
+	}
+	b, err := json.Marshal(doc)
+	return string(b), err
+}
+
+func eventlogText(row *job.ArrayRow, log []byte) (string, error) {
+	events, err := job.Eventlog(row, log)
+	if err != nil {
+		return "", wire.Errorf(wire.Internal, "job %v: %v", row.ID, err)
+	}
+	var b strings.Builder
+	for _, e := range events {
+		b.WriteString(`{"timestamp":` + strconv.FormatFloat(e.Time, 'f', 6, 64) + `,"name":` + strconv.Quote(e.Name))
+		if e.Context != "" {
+			b.WriteString(`,"context":` + e.Context)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String(), nil
+}
+
+// storedR rebuilds R from what the log and the row keep of the allocation.
+func storedR(el *job.ElementRow) (any, error) {
+	parts, err := job.LastAlloc(el.Events)
+	if err != nil || len(parts) == 0 {
+		return nil, wire.Errorf(wire.NotFound, "%v never had resources", el.ID)
+	}
+	names, err := hostlist.Parse(el.Nodelist)
+	if err != nil || len(names) != len(parts) {
+		return nil, wire.Errorf(wire.Internal, "job %v: its nodes %q do not fit its allocation", el.ID, el.Nodelist)
+	}
+	res := &resource.Alloc{}
+	nodes := make(map[int]*resource.Node, len(parts))
+	for i, p := range parts {
+		cores, err1 := resource.ParseMask(p.Cores)
+		gpus, err2 := resource.ParseMask(p.GPUs)
+		if err1 != nil || err2 != nil {
+			return nil, wire.Errorf(wire.Internal, "job %v: damaged allocation", el.ID)
+		}
+		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: cores, GPUs: gpus})
+		nodes[p.Node] = &resource.Node{Index: p.Node, Name: names[i]}
+	}
+	return string(resource.EncodeAlloc(res, func(i int) *resource.Node { return nodes[i] }, el.Start, 0, 0)), nil
+}
+
+func nodelist(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return hostlist.Encode(names)
+}
+
+func ranksOf(res *resource.Alloc) string {
+	var set idset.Set
+	for i := range res.Nodes {
+		set.Add(res.Nodes[i].Node)
+	}
+	return set.String()
+}
+
+func countNodes(ranks string) int {
+	set, err := idset.Parse(ranks)
+	if err != nil {
+		return 0
+	}
+	return set.Len()
+}
+
+// ccOf is an element's value of --cc.
+func ccOf(row *job.ArrayRow, idx int) string {
+	if row.CC == "" {
+		return ""
+	}
+	set, err := idset.Parse(row.CC)
+	if err != nil {
+		return ""
+	}
+	v, _ := set.Nth(idx)
+	return strconv.Itoa(v)
+}

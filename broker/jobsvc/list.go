@@ -1,0 +1,302 @@
+package jobsvc
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// pageSize is how many records go into one message of a listing.
+const pageSize = 1000
+
+func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
+	if len(req.IDs) > 0 {
+		return s.listIDs(r, req)
+	}
+	var jobs []api.JobInfo
+	full := func() bool { return req.Max > 0 && len(jobs) >= req.Max }
+	for _, id := range s.m.Arrays() {
+		s.m.Each(id, req.Collapse, func(v job.View) bool {
+			if info := s.active(&v); matches(&req, &info) {
+				jobs = append(jobs, info)
+			}
+			return true
+		})
+	}
+	sortActive(jobs)
+	if full() {
+		jobs = jobs[:req.Max]
+	}
+	wantPast := req.States == 0 || req.States&int(jobspec.StateInactive) != 0 || req.Results != 0
+	if !wantPast || full() {
+		s.pages(r, jobs)
+		s.out.End(r)
+		return nil
+	}
+	s.listPast(r, req, jobs)
+	return nil
+}
+
+// matches tells whether a record of an active job is asked for.
+func matches(req *api.ListReq, j *api.JobInfo) bool {
+	return (req.States == 0 && req.Results == 0 || req.States&j.State != 0) && (req.Name == "" || j.Name == req.Name)
+}
+
+// sortActive orders as Flux does: pending by priority, then id; then running by start, the latest first.
+func sortActive(jobs []api.JobInfo) {
+	pending := func(j *api.JobInfo) bool { return j.State&int(jobspec.StatesPending) != 0 }
+	sort.SliceStable(jobs, func(i, k int) bool {
+		a, b := &jobs[i], &jobs[k]
+		switch {
+		case pending(a) != pending(b):
+			return pending(a)
+		case pending(a) && a.Priority != b.Priority:
+			return a.Priority > b.Priority
+		case pending(a) || a.TRun == b.TRun:
+			return a.ID < b.ID
+		}
+		return a.TRun > b.TRun
+	})
+}
+
+func (s *Service) pages(r *rpc.Request, jobs []api.JobInfo) {
+	for page := range slices.Chunk(jobs, pageSize) {
+		s.out.Next(r, api.ListRep{Jobs: page})
+	}
+}
+
+// listPast sends the active ones and then finished ones from the store, newest end first.
+func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo) {
+	results := req.Results
+	if results == 0 || req.States&int(jobspec.StateInactive) != 0 {
+		results = 0
+	}
+	s.query(func(rd job.Reader) (any, error) {
+		c := newConverter(rd)
+		past := slices.Clone(jobs)
+		var failed error
+		err := rd.Ended(0, results, req.Since, func(el job.ElementRow) bool {
+			var info api.JobInfo
+			if info, failed = c.ended(el); failed != nil {
+				return false
+			}
+			if req.Name == "" || info.Name == req.Name {
+				past = append(past, info)
+			}
+			return req.Max <= 0 || len(past) < req.Max
+		})
+		if err == nil {
+			err = failed
+		}
+		return past, err
+	}, func(v any, err error) {
+		if err != nil {
+			s.out.Fail(r, err)
+			return
+		}
+		s.pages(r, v.([]api.JobInfo))
+		s.out.End(r)
+	})
+}
+
+// listIDs answers for named jobs in the order given; an array stands for its elements.
+func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
+	active := make(map[jobspec.ID][]api.JobInfo)
+	for _, id := range req.IDs {
+		arr, _, idx, ok := s.m.Lookup(id)
+		switch {
+		case ok && idx < 0:
+			s.m.Each(arr, req.Collapse, func(v job.View) bool {
+				active[id] = append(active[id], s.active(&v))
+				return true
+			})
+		case ok:
+			if v, ok := s.m.View(arr, idx); ok {
+				active[id] = append(active[id], s.active(&v))
+			}
+		}
+	}
+	s.query(func(rd job.Reader) (any, error) {
+		c := newConverter(rd)
+		var jobs []api.JobInfo
+		for _, id := range req.IDs {
+			jobs = append(jobs, active[id]...)
+			past, err := c.byID(id, len(active[id]) > 0)
+			if err != nil {
+				return nil, err
+			}
+			jobs = append(jobs, past...)
+		}
+		return jobs, nil
+	}, func(v any, err error) {
+		if err != nil {
+			s.out.Fail(r, err)
+			return
+		}
+		jobs := v.([]api.JobInfo)
+		if req.Max > 0 && len(jobs) > req.Max {
+			jobs = jobs[:req.Max]
+		}
+		s.pages(r, jobs)
+		s.out.End(r)
+	})
+	return nil
+}
+
+// active makes the record of an active element.
+func (s *Service) active(v *job.View) api.JobInfo {
+	j := v.Spec.Job
+	info := submitted(v.Row, j)
+	info.ID, info.Index, info.CC, info.State, info.Attempt = v.ID, v.Index, v.CC, int(v.Fold.State), int(v.Fold.Attempt)
+	if v.Count > 1 {
+		info.NElements, info.CC = v.Count, ""
+	}
+	if v.Row.N > 1 {
+		info.Array = v.Row.ID
+	}
+	if v.Res != nil {
+		info.TRun = v.Fold.TRun
+		if j.Duration > 0 {
+			info.Expiration = v.Fold.TRun + j.Duration
+		}
+		s.placed(&info, v.Res)
+	}
+	setException(&info, v.Fold.Exc)
+	return info
+}
+
+func (s *Service) placed(info *api.JobInfo, res *resource.Alloc) {
+	info.NNodes, info.NCores = len(res.Nodes), 0
+	names := make([]string, len(res.Nodes))
+	for i := range res.Nodes {
+		info.NCores += res.Nodes[i].Cores.Count()
+		if n := s.inv.Node(res.Nodes[i].Node); n != nil {
+			names[i] = n.Name
+		}
+	}
+	info.Nodelist, info.Ranks = nodelist(names), ranksOf(res)
+}
+
+// submitted makes the part of a record that follows from the submission.
+func submitted(row *job.ArrayRow, j *jobspec.Jobspec) api.JobInfo {
+	info := api.JobInfo{ID: row.ID, UserID: row.User, Urgency: row.Urgency, Priority: job.Priority(row.Urgency), TSubmit: row.Submit, TDepend: row.Submit,
+		Name: row.Name, WaitStatus: -1}
+	if j != nil {
+		info.Cwd, info.Queue, info.Duration, info.NTasks = j.Cwd, j.Queue, j.Duration, job.NTasks(j)
+		info.NCores, info.NNodes = j.Request.TotalSlots()*j.Request.Cores, j.Request.Nodes
+	}
+	return info
+}
+
+func setException(info *api.JobInfo, x *job.Exception) {
+	if x != nil {
+		info.ExcOccurred, info.ExcType, info.ExcSeverity, info.ExcNote = true, x.Type, x.Severity, x.Note
+	}
+}
+
+// converter makes records of finished elements; it keeps submissions and jobspecs that it has read.
+type converter struct {
+	rd    job.Reader
+	rows  map[jobspec.ID]*job.ArrayRow
+	specs map[uint64]*jobspec.Jobspec
+}
+
+func newConverter(rd job.Reader) *converter {
+	return &converter{rd, make(map[jobspec.ID]*job.ArrayRow), make(map[uint64]*jobspec.Jobspec)}
+}
+
+func (c *converter) row(id jobspec.ID) (*job.ArrayRow, error) {
+	if r := c.rows[id]; r != nil {
+		return r, nil
+	}
+	row, ok, err := c.rd.Array(id)
+	if err == nil && !ok {
+		err = wire.Errorf(wire.Internal, "the store has no submission %v", id)
+	}
+	c.rows[id] = &row
+	return &row, err
+}
+
+func (c *converter) spec(id uint64) (*jobspec.Jobspec, error) {
+	if j := c.specs[id]; j != nil {
+		return j, nil
+	}
+	text, err := c.rd.Spec(id)
+	if err != nil {
+		return nil, err
+	}
+	j, err := jobspec.Parse(text)
+	c.specs[id] = j
+	return j, err
+}
+
+// ended makes the record of a finished element.
+func (c *converter) ended(el job.ElementRow) (api.JobInfo, error) {
+	row, err := c.row(el.Array)
+	if err != nil {
+		return api.JobInfo{}, err
+	}
+	j, err := c.spec(row.Spec)
+	if err != nil {
+		return api.JobInfo{}, err
+	}
+	st, err := job.Fold(row.Urgency, row.Submit, el.Events)
+	if err != nil {
+		return api.JobInfo{}, wire.Errorf(wire.Internal, "job %v: %v", el.ID, err)
+	}
+	info := submitted(row, j)
+	info.ID, info.Index, info.CC = el.ID, el.Index, ccOf(row, el.Index)
+	info.State, info.Result, info.Success = int(jobspec.StateInactive), int(el.Result), el.Result == uint8(jobspec.ResultCompleted)
+	info.TRun, info.TInactive, info.TCleanup, info.Attempt = el.Start, el.End, el.End, int(max(el.Attempt, 1))
+	info.Nodelist, info.Ranks, info.MaxRSSKiB, info.CPU = el.Nodelist, el.Ranks, el.MaxRSS, el.CPU
+	if el.Status >= 0 {
+		info.WaitStatus, info.HasStatus = el.Status, true
+	}
+	if row.N > 1 {
+		info.Array = row.ID
+	}
+	info.NNodes = countNodes(el.Ranks)
+	setException(&info, st.Exc)
+	return info, nil
+}
+
+// byID returns the finished elements of one id. An unknown id is an error unless part of it is active.
+func (c *converter) byID(id jobspec.ID, active bool) ([]api.JobInfo, error) {
+	row, ok, err := c.rd.Find(id)
+	if err != nil || !ok {
+		if err == nil && !active {
+			err = wire.Errorf(wire.NotFound, "%s", unknownJob(id))
+		}
+		return nil, err
+	}
+	if row.N > 1 && id == row.ID {
+		return c.elements(row)
+	}
+	el, ok, err := c.rd.Element(row.ID, indexOf(row, id))
+	if err != nil || !ok || active {
+		return nil, err
+	}
+	info, err := c.ended(el)
+	return []api.JobInfo{info}, err
+}
+
+func (c *converter) elements(row job.ArrayRow) (jobs []api.JobInfo, err error) {
+	e := c.rd.Ended(row.ID, 0, 0, func(el job.ElementRow) bool {
+		var info api.JobInfo
+		if info, err = c.ended(el); err != nil {
+			return false
+		}
+		jobs = append(jobs, info)
+		return true
+	})
+	if err == nil {
+		err = e
+	}
+	return jobs, err
+}

@@ -1,0 +1,226 @@
+// Package jobsvc is the service "job" on the leader: it feeds the job machine with requests, reports and allocations, commits what the
+// machine writes in groups, and tells waiting clients. Its protocol with "exec" stands in broker/api/exec.go, that with "sched" in
+// broker/api/resource.go.
+package jobsvc
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// Config of the service.
+type Config struct {
+	Loaded *job.Loaded   // what the store holds; nil = a new one
+	Lease  time.Duration // default 30 s
+	User   uint32
+	Size   int           // brokers expected: as long as fewer have been seen, requests are not checked against the nodes
+	Window time.Duration // least time between two commits; default 2 ms
+	Now    time.Time
+}
+
+// Service is the service "job". It implements reactor.Service.
+type Service struct {
+	cfg       Config
+	m         *job.Machine
+	first     *job.Actions // of the machine's construction, carried out at Start
+	inv       *resource.Inventory
+	seen      map[int32]bool
+	intern    interner
+	tokens    tokens
+	committer committer
+	watch     watchers
+	stopping  bool
+	keep      bool
+	stopped   bool
+	started   time.Time
+	now       time.Time
+	out       *reactor.Out
+	wakeAt    time.Time // what the host was last asked for
+	machineAt time.Time
+}
+
+// New makes the service. The error names the stored job that cannot be read.
+func New(cfg Config) (*Service, error) {
+	if cfg.Lease <= 0 {
+		cfg.Lease = 30 * time.Second
+	}
+	if cfg.Window <= 0 {
+		cfg.Window = 2 * time.Millisecond
+	}
+	m, first, err := job.New(job.Config{Loaded: cfg.Loaded, Lease: cfg.Lease, Now: cfg.Now, Parse: jobspec.Parse})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, m: m, first: first, inv: resource.NewInventory(), seen: make(map[int32]bool), started: cfg.Now}
+	s.intern.init(cfg.Loaded)
+	s.tokens.init()
+	s.committer.replies = make(map[uint64][]pending)
+	s.watch.init()
+	return s, nil
+}
+
+// Name implements reactor.Service.
+func (s *Service) Name() string { return "job" }
+
+// Check returns the first broken invariant, for tests.
+func (s *Service) Check() error { return s.m.Check() }
+
+// Handle implements reactor.Service.
+func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
+	s.now, s.out = now, out
+	switch in := in.(type) {
+	case reactor.Start:
+		s.apply(s.first)
+		s.first = nil
+	case *rpc.Request:
+		s.onRequest(in)
+	case rpc.Cancel:
+		s.watch.cancel(in.Key)
+	case reactor.Wake:
+		s.wakeAt = time.Time{}
+		s.step(job.Tick{})
+	case reactor.Done:
+		s.onDone(in)
+	case api.SchedAllocs:
+		s.onAllocs(in)
+	case api.SchedDeny:
+		s.step(job.Denied{Array: jobspec.ID(in.ID), Reason: in.Reason})
+	case api.NodesChanged:
+		s.onNodes(in)
+	case api.Membership:
+		s.onMembership(in)
+	case api.Stopping:
+		s.onStopping(in)
+	}
+	s.afterwards()
+	s.out = nil
+}
+
+// step feeds the machine and carries out what it orders.
+func (s *Service) step(ev any) *job.Actions {
+	a := s.m.Step(s.now, ev)
+	s.apply(a)
+	return a
+}
+
+// afterwards commits what is due, tells watchers what they wait for and sets the timer.
+func (s *Service) afterwards() {
+	s.commitIfDue()
+	s.flushProgress()
+	s.maybeStopped()
+	next := earliest(s.machineAt, earliest(s.committer.due, s.watch.progressAt))
+	if next != s.wakeAt {
+		s.wakeAt = next
+		s.out.Wake(next)
+	}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (s *Service) onRequest(r *rpc.Request) {
+	switch r.Topic {
+	case api.ExecReport.Topic:
+		handle(s, r, api.ExecReport, s.onReport)
+	case api.ExecSync.Topic:
+		handle(s, r, api.ExecSync, s.onSync)
+	case api.ExecRenew.Topic:
+		handle(s, r, api.ExecRenew, s.onRenew)
+	case api.Submit.Topic:
+		handle(s, r, api.Submit, s.onSubmit)
+	case api.Wait.Topic:
+		handle(s, r, api.Wait, s.onWait)
+	case api.List.Topic:
+		handle(s, r, api.List, s.onList)
+	case api.Info.Topic:
+		handle(s, r, api.Info, s.onInfo)
+	case api.Attach.Topic:
+		handle(s, r, api.Attach, s.onAttach)
+	case api.Input.Topic:
+		handle(s, r, api.Input, s.onInput)
+	case api.Raise.Topic:
+		handle(s, r, api.Raise, s.onRaise)
+	case api.Kill.Topic:
+		handle(s, r, api.Kill, s.onKill)
+	case api.Counts.Topic:
+		handle(s, r, api.Counts, s.onCounts)
+	default:
+		s.out.Fail(r, wire.Errorf(wire.NoMethod, "service job has no method %s", r.Topic))
+	}
+}
+
+// handle decodes a request for f; f answers it itself, or returns an error for the answer.
+func handle[Req, Rep any](s *Service, r *rpc.Request, m rpc.Method[Req, Rep], f func(*rpc.Request, Req) error) {
+	req, err := m.Decode(r)
+	if err == nil {
+		err = f(r, req)
+	}
+	if err != nil {
+		s.out.Fail(r, err)
+	}
+}
+
+func (s *Service) onDone(d reactor.Done) {
+	switch e := d.Effect.(type) {
+	case *job.Commit:
+		s.onCommitted(d.Err)
+	case *job.Query:
+		e.Key.(func(any, error))(d.Result, d.Err)
+	default:
+		panic(fmt.Sprintf("job service: done with unknown effect %T", d.Effect))
+	}
+}
+
+// query reads the store; then is called on the service's turn with what run returned.
+func (s *Service) query(run func(job.Reader) (any, error), then func(any, error)) {
+	s.out.Do(&job.Query{Key: then, Run: run})
+}
+
+func (s *Service) onNodes(n api.NodesChanged) {
+	for _, node := range n.Add {
+		s.inv.Add(node)
+	}
+	for _, i := range n.Remove {
+		s.inv.Remove(i)
+	}
+	if len(n.Add) > 0 {
+		s.step(job.NodesKnown{Nodes: n.Add})
+	}
+}
+
+func (s *Service) onMembership(n api.Membership) {
+	if n.State == "online" {
+		s.seen[n.Rank] = true
+	}
+	row := job.MemberRow{Rank: n.Rank, UUID: n.UUID, Host: n.Host, BootID: n.BootID, PID: n.PID, State: n.State}
+	s.step(job.MemberChanged{Row: row, Reason: n.Reason})
+}
+
+// onStopping ends the instance's jobs: all are cancelled, or with Keep what is not finished stays in the store as it is.
+func (s *Service) onStopping(n api.Stopping) {
+	s.stopping, s.keep = true, n.Keep
+	s.out.Notify("sched", api.SchedHold{Hold: true})
+	if !n.Keep {
+		s.raiseAll(job.Exception{Type: "cancel", Severity: 0, Note: "the instance is shutting down"}, 0)
+	}
+}
+
+func (s *Service) maybeStopped() {
+	if !s.stopping || s.stopped || s.committer.busy || s.m.Dirty() || !s.keep && s.m.Active() > 0 {
+		return
+	}
+	s.stopped = true
+	s.out.Notify("broker", api.Stopped{Name: "job"})
+}

@@ -17,10 +17,11 @@ type Node struct {
 
 // NodeAlloc is a part of one node.
 type NodeAlloc struct {
-	Node  int // Node.Index
-	Cores Mask
-	GPUs  Mask
-	Slots int // slots placed on this node
+	Node   int // Node.Index
+	Cores  Mask
+	GPUs   Mask
+	Slots  int   // slots placed on this node
+	MemMiB int64 // memory taken on this node; 0 = none asked for
 }
 
 // Alloc is a concrete set of resources given to one job. Immutable once made.

@@ -3,7 +3,6 @@ package jobspec
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -81,12 +80,12 @@ func Build(o Options) (*Jobspec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fromValue(map[string]any{
-		"version":    1.0,
-		"resources":  []any{floats(r.value())},
-		"tasks":      []any{map[string]any{"command": anys(o.Command), "slot": "task", "count": floats(count.value())}},
+	return fromValue(fromMaps(map[string]any{
+		"version":    1,
+		"resources":  []any{r.value()},
+		"tasks":      []any{map[string]any{"command": o.Command, "slot": "task", "count": count.value()}},
 		"attributes": attrs,
-	})
+	}))
 }
 
 // resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.
@@ -322,12 +321,12 @@ func (o *Options) fromFile(path string) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
-	return v, nil
+	return toMaps(v), nil
 }
 
 func jsonOrText(text string) any {
 	if v, err := decodeJSON([]byte(text)); err == nil {
-		return v
+		return toMaps(v)
 	}
 	return text
 }
@@ -354,39 +353,12 @@ func (t tree) put(path string, value any) error {
 	return nil
 }
 
-func anys(list []string) []any {
-	out := make([]any, len(list))
-	for i, s := range list {
-		out[i] = s
-	}
-	return out
-}
-
 func anyMap[V any](m map[string]V, conv func(V) any) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {
 		out[k] = conv(v)
 	}
 	return out
-}
-
-// floats makes the integers in a value float64, as decodeJSON gives them.
-func floats(v any) any {
-	switch x := v.(type) {
-	case int:
-		return float64(x)
-	case int64:
-		return float64(x)
-	case map[string]any:
-		return anyMap(x, floats)
-	case []any:
-		out := slices.Clone(x)
-		for i := range out {
-			out[i] = floats(out[i])
-		}
-		return out
-	}
-	return v
 }
 
 // ParseUrgency reads --urgency: 0 to 31, hold (0), default (16) or expedite (31).

@@ -134,9 +134,11 @@ func (c *Constraint) matchProperties(t Target) bool {
 	return true
 }
 
-// ParseConstraint reads the JSON form as decoded into Go values: an object with one operator and an array of operands. An empty
+// ParseConstraint reads the JSON form as encoding/json decodes it: an object with one operator and an array of operands. An empty
 // object gives nil. Errors name the place within v.
-func ParseConstraint(v any) (*Constraint, error) {
+func ParseConstraint(v any) (*Constraint, error) { return parseConstraint(fromMaps(v)) }
+
+func parseConstraint(v any) (*Constraint, error) {
 	obj, err := asObject(v)
 	if err != nil || len(obj) == 0 {
 		return nil, err
@@ -144,17 +146,13 @@ func ParseConstraint(v any) (*Constraint, error) {
 	if len(obj) > 1 {
 		return nil, bad("must have one operator, not %d", len(obj))
 	}
-	var c *Constraint
-	for op, args := range obj {
-		list, err := asList(args)
-		if err == nil {
-			c, err = parseOperator(op, list)
-		}
-		if err != nil {
-			return nil, at(clip(op), err)
-		}
+	op := obj[0].key
+	list, err := asList(obj[0].v)
+	if err != nil {
+		return nil, at(clip(op), err)
 	}
-	return c, nil
+	c, err := parseOperator(op, list)
+	return c, at(clip(op), err)
 }
 
 func parseOperator(op string, list []any) (*Constraint, error) {
@@ -171,7 +169,7 @@ func parseOperator(op string, list []any) (*Constraint, error) {
 func parseSub(op string, list []any) (*Constraint, error) {
 	c := &Constraint{Op: op}
 	for i, v := range list {
-		sub, err := ParseConstraint(v)
+		sub, err := parseConstraint(v)
 		if err != nil {
 			return nil, at(fmt.Sprintf("[%d]", i), err)
 		}

@@ -67,24 +67,24 @@ func at(key string, err error) error {
 func bad(format string, args ...any) error { return &pathError{msg: fmt.Sprintf(format, args...)} }
 
 func (js *Jobspec) fill(v any) error {
-	top, ok := v.(map[string]any)
+	top, ok := v.(object)
 	if !ok {
 		return bad("must be a JSON object")
 	}
-	if err := checkVersion(top["version"]); err != nil {
+	if err := checkVersion(top.get("version")); err != nil {
 		return at("version", err)
 	}
 	if err := onlyKeys(top, "version", "resources", "tasks", "attributes"); err != nil {
 		return err
 	}
-	label, err := js.fillResources(top["resources"])
+	label, err := js.fillResources(top.get("resources"))
 	if err != nil {
 		return at("resources", err)
 	}
-	if err := js.fillTasks(top["tasks"], label); err != nil {
+	if err := js.fillTasks(top.get("tasks"), label); err != nil {
 		return at("tasks", err)
 	}
-	if err := js.fillAttributes(top["attributes"]); err != nil {
+	if err := js.fillAttributes(top.get("attributes")); err != nil {
 		return at("attributes", err)
 	}
 	return js.checkTaskCount()
@@ -103,22 +103,22 @@ func checkVersion(v any) error {
 	return nil
 }
 
-func onlyKeys(m map[string]any, known ...string) error {
+func onlyKeys(m object, known ...string) error {
 next:
-	for key := range m {
+	for i := range m {
 		for _, k := range known {
-			if key == k {
+			if m[i].key == k {
 				continue next
 			}
 		}
-		return at(clip(key), bad("is not a known key; known are %s", strings.Join(known, ", ")))
+		return at(clip(m[i].key), bad("is not a known key; known are %s", strings.Join(known, ", ")))
 	}
 	return nil
 }
 
 // asObject, asList, asString and asBool check a type; a missing value has its own message.
-func asObject(v any) (map[string]any, error) {
-	if m, ok := v.(map[string]any); ok {
+func asObject(v any) (object, error) {
+	if m, ok := v.(object); ok {
 		return m, nil
 	}
 	return nil, wrongType(v, "an object")
@@ -171,7 +171,7 @@ func (js *Jobspec) fillResources(v any) (label string, err error) {
 		return "", err
 	}
 	slot, path := root, "[0]"
-	if root["type"] == "node" {
+	if root.get("type") == "node" {
 		if slot, err = js.fillNode(root); err != nil {
 			return "", at(path, err)
 		}
@@ -182,7 +182,7 @@ func (js *Jobspec) fillResources(v any) (label string, err error) {
 }
 
 // onlyOne returns the only element of an array, an object.
-func onlyOne(v any, what string) (map[string]any, error) {
+func onlyOne(v any, what string) (object, error) {
 	list, err := asList(v)
 	if err != nil {
 		return nil, err
@@ -194,22 +194,22 @@ func onlyOne(v any, what string) (map[string]any, error) {
 	return m, at("[0]", err)
 }
 
-func (js *Jobspec) fillNode(node map[string]any) (slot map[string]any, err error) {
+func (js *Jobspec) fillNode(node object) (slot object, err error) {
 	if err := onlyKeys(node, "type", "count", "exclusive", "with", "unit", "label", "id"); err != nil {
 		return nil, err
 	}
-	if js.Request.Nodes, err = asCount(node["count"], maxCount); err != nil {
+	if js.Request.Nodes, err = asCount(node.get("count"), maxCount); err != nil {
 		return nil, at("count", err)
 	}
-	if js.Request.Exclusive, err = optBool(node["exclusive"], false); err != nil {
+	if js.Request.Exclusive, err = optBool(node.get("exclusive"), false); err != nil {
 		return nil, at("exclusive", err)
 	}
-	slot, err = onlyOne(node["with"], "slot")
+	slot, err = onlyOne(node.get("with"), "slot")
 	return slot, at("with", err)
 }
 
-func (js *Jobspec) fillSlot(slot map[string]any) (label string, err error) {
-	typ, err := asString(slot["type"])
+func (js *Jobspec) fillSlot(slot object) (label string, err error) {
+	typ, err := asString(slot.get("type"))
 	if err != nil {
 		return "", at("type", err)
 	}
@@ -219,22 +219,22 @@ func (js *Jobspec) fillSlot(slot map[string]any) (label string, err error) {
 	if err = onlyKeys(slot, "type", "count", "exclusive", "with", "unit", "label", "id"); err != nil {
 		return "", err
 	}
-	if label, err = asString(slot["label"]); err != nil {
+	if label, err = asString(slot.get("label")); err != nil {
 		return "", at("label", err)
 	}
 	r := &js.Request
-	if r.Slots, err = asCount(slot["count"], maxCount); err != nil {
+	if r.Slots, err = asCount(slot.get("count"), maxCount); err != nil {
 		return "", at("count", err)
 	}
 	if r.Nodes > 0 && r.Slots > maxCount/r.Nodes {
 		return "", at("count", bad("asks for more than %d slots in all", maxCount))
 	}
-	exclusive, err := optBool(slot["exclusive"], false)
+	exclusive, err := optBool(slot.get("exclusive"), false)
 	if err != nil {
 		return "", at("exclusive", err)
 	}
 	r.Exclusive = r.Exclusive || exclusive && r.Nodes > 0
-	return label, at("with", js.fillSlotContent(slot["with"]))
+	return label, at("with", js.fillSlotContent(slot.get("with")))
 }
 
 func (js *Jobspec) fillSlotContent(v any) error {
@@ -257,15 +257,15 @@ func (js *Jobspec) fillSlotContent(v any) error {
 	return nil
 }
 
-func (js *Jobspec) fillVertex(m map[string]any) error {
-	typ, err := asString(m["type"])
+func (js *Jobspec) fillVertex(m object) error {
+	typ, err := asString(m.get("type"))
 	if err != nil {
 		return at("type", err)
 	}
 	if err := onlyKeys(m, "type", "count", "exclusive", "unit", "label", "id"); err != nil {
 		return err
 	}
-	n, err := asCount(m["count"], maxCount)
+	n, err := asCount(m.get("count"), maxCount)
 	if err != nil {
 		return at("count", err)
 	}
@@ -276,7 +276,7 @@ func (js *Jobspec) fillVertex(m map[string]any) error {
 	case "gpu":
 		return setOnce(&r.GPUs, n)
 	case "memory":
-		return js.fillMemory(n, m["unit"])
+		return js.fillMemory(n, m.get("unit"))
 	}
 	return at("type", bad("%q is not possible in a slot; use core, gpu or memory", clip(typ)))
 }
@@ -330,25 +330,25 @@ func (js *Jobspec) fillTasks(v any, label string) error {
 	return at("[0]", js.fillTask(task, label))
 }
 
-func (js *Jobspec) fillTask(task map[string]any, label string) error {
+func (js *Jobspec) fillTask(task object, label string) error {
 	if err := onlyKeys(task, "command", "slot", "count", "attributes"); err != nil {
 		return err
 	}
 	var err error
-	if js.Command, err = asStrings(task["command"]); err != nil {
+	if js.Command, err = asStrings(task.get("command")); err != nil {
 		return at("command", err)
 	}
 	if len(js.Command) == 0 || js.Command[0] == "" {
 		return at("command", bad("must name a program"))
 	}
-	slot, err := asString(task["slot"])
+	slot, err := asString(task.get("slot"))
 	if err != nil {
 		return at("slot", err)
 	}
 	if slot != label {
 		return at("slot", bad("there is no slot %q; the only one is %q", clip(slot), clip(label)))
 	}
-	count, err := asObject(task["count"])
+	count, err := asObject(task.get("count"))
 	if err == nil {
 		err = js.fillTaskCount(count)
 	}
@@ -369,18 +369,18 @@ func asStrings(v any) ([]string, error) {
 	return out, nil
 }
 
-func (js *Jobspec) fillTaskCount(count map[string]any) (err error) {
+func (js *Jobspec) fillTaskCount(count object) (err error) {
 	if err := onlyKeys(count, "per_slot", "total"); err != nil {
 		return err
 	}
 	if len(count) != 1 {
 		return bad("must have either per_slot or total")
 	}
-	if v, ok := count["per_slot"]; ok {
-		js.TaskCount.PerSlot, err = asCount(v, maxPerSlot)
+	if count[0].key == "per_slot" {
+		js.TaskCount.PerSlot, err = asCount(count[0].v, maxPerSlot)
 		return at("per_slot", err)
 	}
-	js.TaskCount.Total, err = asCount(count["total"], maxCount)
+	js.TaskCount.Total, err = asCount(count.get("total"), maxCount)
 	return at("total", err)
 }
 
@@ -405,15 +405,18 @@ func (js *Jobspec) fillAttributes(v any) (err error) {
 	if err := onlyKeys(attrs, "user", "system"); err != nil {
 		return err
 	}
-	if u := attrs["user"]; u != nil {
-		if js.User, err = asObject(u); err != nil {
+	if u := attrs.get("user"); u != nil {
+		user, err := asObject(u)
+		if err != nil {
 			return at("user", err)
 		}
+		js.User = toMaps(user).(map[string]any)
 	}
-	if js.System, err = asObject(attrs["system"]); err != nil {
-		return at("system", err)
+	system, err := asObject(attrs.get("system"))
+	if err == nil {
+		err = js.fillSystem(system)
 	}
-	return at("system", js.fillSystem())
+	return at("system", err)
 }
 
 // JSON returns the canonical form: keys sorted, the slot's label "task", memory in MiB, the environment included. Parse reads it

@@ -192,8 +192,19 @@ func TestPropJSONReaderAgreesWithTheStandardOne(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(text), &want))
 		got, err := decodeJSON([]byte(text))
 		require.NoError(t, err)
-		require.Equal(t, want, got)
+		require.Equal(t, want, toMaps(got))
 	})
+}
+
+func TestARepeatedKeyCountsOnceAndTheLastOneWins(t *testing.T) {
+	var b strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&b, `,"k%d":%d`, i%40, i)
+	}
+	got, err := decodeJSON([]byte("{" + b.String()[1:] + "}"))
+	require.NoError(t, err)
+	require.Len(t, got, 40)
+	require.Equal(t, 99.0, got.(object).get("k19"))
 }
 
 func FuzzParse(f *testing.F) {

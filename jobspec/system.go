@@ -17,41 +17,61 @@ const (
 	defaultWarnLeft    = 60.0
 )
 
-// fillSystem reads attributes.system, which is in js.System already, and takes the environment out of it.
-func (js *Jobspec) fillSystem() error {
-	sys := js.System
-	for _, key := range []string{"dependencies", "files"} {
-		if err := refuseFilled(sys[key]); err != nil {
-			return at(key, err)
+// fillSystem reads attributes.system; the environment does not go into js.System.
+func (js *Jobspec) fillSystem(sys object) error {
+	js.Rerun = true
+	js.Name = js.Command[0][strings.LastIndexByte(js.Command[0], '/')+1:]
+	js.Shell = ShellOptions{CPUAffinity: "on", GPUAffinity: "on", Umask: -1, KillTimeout: defaultKillTimeout, ExitTimeout: defaultExitTimeout}
+	js.System = make(map[string]any, len(sys))
+	for i := range sys {
+		key, v := sys[i].key, sys[i].v
+		if err := js.fillSystemKey(key, v); err != nil {
+			return at(clip(key), err)
+		}
+		if key != "environment" {
+			js.System[key] = toMaps(v)
 		}
 	}
-	for _, f := range []struct {
-		key  string
-		fill func(v any) error
-	}{
-		{"duration", js.fillDuration},
-		{"environment", js.fillEnvironment},
-		{"cwd", js.fillCwd},
-		{"queue", func(v any) (err error) { js.Queue, err = optString(v, ""); return }},
-		{"job", js.fillJob},
-		{"constraints", js.fillConstraint},
-		{"exec", js.fillExec},
-		{"rerun", func(v any) (err error) { js.Rerun, err = optBool(v, true); return }},
-		{"shell", js.fillShell},
-	} {
-		if err := f.fill(sys[f.key]); err != nil {
-			return at(f.key, err)
-		}
+	if sys.get("duration") == nil {
+		return at("duration", bad("is missing; it must be a number of seconds, 0 for no limit"))
 	}
-	delete(sys, "environment")
 	return nil
+}
+
+func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
+	if v == nil {
+		return nil
+	}
+	switch key {
+	case "duration":
+		return js.fillDuration(v)
+	case "environment":
+		return js.fillEnvironment(v)
+	case "cwd":
+		return js.fillCwd(v)
+	case "queue":
+		js.Queue, err = asString(v)
+	case "job":
+		return js.fillJob(v)
+	case "constraints":
+		js.Constraint, err = parseConstraint(v)
+	case "exec":
+		return js.fillExec(v)
+	case "rerun":
+		js.Rerun, err = optBool(v, true)
+	case "shell":
+		return js.fillShell(v)
+	case "dependencies", "files":
+		return refuseFilled(v)
+	}
+	return err
 }
 
 // refuseFilled refuses attributes that would change what the job means and that Frond does not act on.
 func refuseFilled(v any) error {
 	list, isList := v.([]any)
-	obj, isObject := v.(map[string]any)
-	if v == nil || isList && len(list) == 0 || isObject && len(obj) == 0 {
+	obj, isObject := v.(object)
+	if isList && len(list) == 0 || isObject && len(obj) == 0 {
 		return nil
 	}
 	return bad("is not supported by this version of Frond")
@@ -59,9 +79,6 @@ func refuseFilled(v any) error {
 
 func (js *Jobspec) fillDuration(v any) error {
 	d, ok := v.(float64)
-	if v == nil {
-		return bad("is missing; it must be a number of seconds, 0 for no limit")
-	}
 	if !ok || d < 0 || d > maxDuration {
 		return bad("must be a number of seconds from 0 (no limit) to %.0f", maxDuration)
 	}
@@ -70,15 +87,13 @@ func (js *Jobspec) fillDuration(v any) error {
 }
 
 func (js *Jobspec) fillEnvironment(v any) error {
-	if v == nil {
-		return nil
-	}
 	env, err := asObject(v)
 	if err != nil {
 		return err
 	}
 	js.Environment = make(map[string]string, len(env))
-	for name, value := range env {
+	for i := range env {
+		name, value := env[i].key, env[i].v
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			return bad("%q cannot be the name of a variable", clip(name))
 		}
@@ -95,7 +110,7 @@ func (js *Jobspec) fillEnvironment(v any) error {
 }
 
 func (js *Jobspec) fillCwd(v any) (err error) {
-	if js.Cwd, err = optString(v, ""); err != nil {
+	if js.Cwd, err = asString(v); err != nil {
 		return err
 	}
 	if js.Cwd != "" && js.Cwd[0] != '/' {
@@ -105,35 +120,20 @@ func (js *Jobspec) fillCwd(v any) (err error) {
 }
 
 func (js *Jobspec) fillJob(v any) error {
-	js.Name = js.Command[0][strings.LastIndexByte(js.Command[0], '/')+1:]
-	if v == nil {
-		return nil
-	}
 	job, err := asObject(v)
 	if err != nil {
 		return err
 	}
-	js.Name, err = optString(job["name"], js.Name)
+	js.Name, err = optString(job.get("name"), js.Name)
 	return at("name", err)
 }
 
-func (js *Jobspec) fillConstraint(v any) (err error) {
-	if v == nil {
-		return nil
-	}
-	js.Constraint, err = ParseConstraint(v)
-	return err
-}
-
 func (js *Jobspec) fillExec(v any) error {
-	if v == nil {
-		return nil
-	}
 	exec, err := asObject(v)
-	if err != nil || exec["test"] == nil {
+	if err != nil || exec.get("test") == nil {
 		return err
 	}
-	test, err := asObject(exec["test"])
+	test, err := asObject(exec.get("test"))
 	if err == nil {
 		err = js.fillTest(test)
 	}
@@ -141,15 +141,15 @@ func (js *Jobspec) fillExec(v any) error {
 }
 
 // fillTest reads exec.test; run_duration may be seconds or an FSD text, as the command line gives it.
-func (js *Jobspec) fillTest(test map[string]any) (err error) {
+func (js *Jobspec) fillTest(test object) (err error) {
 	t := &TestExec{}
-	if t.RunDuration, err = optSeconds(test["run_duration"], 0); err != nil {
+	if t.RunDuration, err = optSeconds(test.get("run_duration"), 0); err != nil {
 		return at("run_duration", err)
 	}
-	if t.WaitStatus, err = optInt(test["wait_status"], 0, 0, 0xffff); err != nil {
+	if t.WaitStatus, err = optInt(test.get("wait_status"), 0, 0, 0xffff); err != nil {
 		return at("wait_status", err)
 	}
-	if t.MockException, err = optString(test["mock_exception"], ""); err != nil {
+	if t.MockException, err = optString(test.get("mock_exception"), ""); err != nil {
 		return at("mock_exception", err)
 	}
 	js.Test = t
@@ -216,50 +216,55 @@ func optSeconds(v any, def float64) (float64, error) {
 
 // fillShell reads shell.options (Flux's shell options, as far as Frond acts on them; others stay in System).
 func (js *Jobspec) fillShell(v any) error {
-	js.Shell = ShellOptions{CPUAffinity: "on", GPUAffinity: "on", Umask: -1, KillTimeout: defaultKillTimeout, ExitTimeout: defaultExitTimeout}
-	if v == nil {
-		return nil
-	}
 	shell, err := asObject(v)
-	if err != nil || shell["options"] == nil {
+	if err != nil || shell.get("options") == nil {
 		return err
 	}
-	opts, err := asObject(shell["options"])
+	opts, err := asObject(shell.get("options"))
 	if err == nil {
 		err = js.fillOptions(opts)
 	}
 	return at("options", err)
 }
 
-func (js *Jobspec) fillOptions(opts map[string]any) error {
-	if len(opts) == 0 {
-		return nil
-	}
-	sh := &js.Shell
-	for _, f := range []struct {
-		key  string
-		fill func(v any) error
-	}{
-		{"output", sh.fillOutput},
-		{"input", sh.fillInput},
-		{"cpu-affinity", func(v any) (err error) { sh.CPUAffinity, err = affinity(v); return }},
-		{"gpu-affinity", func(v any) (err error) { sh.GPUAffinity, err = affinity(v); return }},
-		{"rlimit", sh.fillRLimit},
-		{"umask", func(v any) (err error) { sh.Umask, err = umask(v); return }},
-		{"nice", func(v any) (err error) { sh.Nice, err = optInt(v, 0, -20, 19); return }},
-		{"signal", sh.fillSignal},
-		{"kill-timeout", func(v any) (err error) { sh.KillTimeout, err = optSeconds(v, defaultKillTimeout); return }},
-		{"exit-timeout", sh.fillExitTimeout},
-		{"exit-on-error", func(v any) (err error) { sh.ExitOnError, err = optFlag(v, false); return }},
-		{"per-resource", js.fillPerResource},
-	} {
-		if v, ok := opts[f.key]; ok {
-			if err := f.fill(v); err != nil {
-				return at(f.key, err)
-			}
+func (js *Jobspec) fillOptions(opts object) error {
+	for i := range opts {
+		if err := js.fillOption(opts[i].key, opts[i].v); err != nil {
+			return at(opts[i].key, err)
 		}
 	}
 	return nil
+}
+
+func (js *Jobspec) fillOption(key string, v any) (err error) {
+	sh := &js.Shell
+	switch key {
+	case "output":
+		return sh.fillOutput(v)
+	case "input":
+		return sh.fillInput(v)
+	case "cpu-affinity":
+		sh.CPUAffinity, err = affinity(v)
+	case "gpu-affinity":
+		sh.GPUAffinity, err = affinity(v)
+	case "rlimit":
+		return sh.fillRLimit(v)
+	case "umask":
+		sh.Umask, err = umask(v)
+	case "nice":
+		sh.Nice, err = optInt(v, 0, -20, 19)
+	case "signal":
+		return sh.fillSignal(v)
+	case "kill-timeout":
+		sh.KillTimeout, err = optSeconds(v, defaultKillTimeout)
+	case "exit-timeout":
+		return sh.fillExitTimeout(v)
+	case "exit-on-error":
+		sh.ExitOnError, err = optFlag(v, false)
+	case "per-resource":
+		return js.fillPerResource(v)
+	}
+	return err
 }
 
 func affinity(v any) (string, error) {
@@ -298,10 +303,10 @@ func (sh *ShellOptions) fillSignal(v any) (err error) {
 	if err != nil {
 		return err
 	}
-	if sh.Signal, err = optInt(m["signum"], defaultWarnSignal, 1, 64); err != nil {
+	if sh.Signal, err = optInt(m.get("signum"), defaultWarnSignal, 1, 64); err != nil {
 		return at("signum", err)
 	}
-	sh.SignalLeft, err = optSeconds(m["timeleft"], defaultWarnLeft)
+	sh.SignalLeft, err = optSeconds(m.get("timeleft"), defaultWarnLeft)
 	return at("timeleft", err)
 }
 
@@ -324,7 +329,8 @@ func (sh *ShellOptions) fillRLimit(v any) error {
 		return err
 	}
 	sh.RLimit = make(map[string]int64, len(m))
-	for name, value := range m {
+	for i := range m {
+		name, value := m[i].key, m[i].v
 		lower := strings.ToLower(name)
 		if !slices.Contains(rlimitNames, lower) {
 			return bad("there is no limit %q; use %s", clip(name), strings.Join(rlimitNames, ", "))
@@ -347,12 +353,12 @@ func (js *Jobspec) fillPerResource(v any) error {
 		return err
 	}
 	n := 1
-	if c := m["count"]; c != nil {
+	if c := m.get("count"); c != nil {
 		if n, err = asCount(c, maxPerSlot); err != nil {
 			return at("count", err)
 		}
 	}
-	switch m["type"] {
+	switch m.get("type") {
 	case "node":
 		js.TaskCount = TaskCount{PerNode: n}
 	case "core":
@@ -365,17 +371,17 @@ func (js *Jobspec) fillPerResource(v any) error {
 
 func (sh *ShellOptions) fillInput(v any) error {
 	m, err := asObject(v)
-	if err != nil || m["stdin"] == nil {
+	if err != nil || m.get("stdin") == nil {
 		return err
 	}
-	in, err := asObject(m["stdin"])
+	in, err := asObject(m.get("stdin"))
 	if err != nil {
 		return at("stdin", err)
 	}
-	if in["type"] != "file" {
+	if in.get("type") != "file" {
 		return nil
 	}
-	if sh.Stdin, err = asString(in["path"]); err == nil && sh.Stdin == "" {
+	if sh.Stdin, err = asString(in.get("path")); err == nil && sh.Stdin == "" {
 		err = bad("must not be empty")
 	}
 	return at("stdin", at("path", err))
@@ -387,7 +393,7 @@ func (sh *ShellOptions) fillOutput(v any) error {
 	if err != nil {
 		return err
 	}
-	mode, err := optString(m["mode"], "truncate")
+	mode, err := optString(m.get("mode"), "truncate")
 	if err == nil && mode != "truncate" && mode != "append" {
 		err = bad("must be truncate or append")
 	}
@@ -399,11 +405,11 @@ func (sh *ShellOptions) fillOutput(v any) error {
 		out *Output
 	}{{"stdout", &sh.Stdout}, {"stderr", &sh.Stderr}} {
 		s.out.Append = mode == "append"
-		if err := sh.fillStream(m[s.key], s.out); err != nil {
+		if err := sh.fillStream(m.get(s.key), s.out); err != nil {
 			return at(s.key, err)
 		}
 	}
-	if m["stderr"] == nil || streamType(m["stderr"]) == "" {
+	if m.get("stderr") == nil || streamType(m.get("stderr")) == "" {
 		sh.Stderr.Path = sh.Stdout.Path
 		sh.Stderr.Label = sh.Stderr.Label || sh.Stdout.Label
 	}
@@ -412,8 +418,8 @@ func (sh *ShellOptions) fillOutput(v any) error {
 }
 
 func streamType(v any) string {
-	m, _ := v.(map[string]any)
-	s, _ := m["type"].(string)
+	m, _ := v.(object)
+	s, _ := m.get("type").(string)
 	return s
 }
 
@@ -425,17 +431,17 @@ func (sh *ShellOptions) fillStream(v any, out *Output) error {
 	if err != nil {
 		return err
 	}
-	if out.Label, err = optFlag(m["label"], false); err != nil {
+	if out.Label, err = optFlag(m.get("label"), false); err != nil {
 		return at("label", err)
 	}
-	if buffer, ok := m["buffer"].(map[string]any); ok && buffer["type"] == "none" {
+	if buffer, ok := m.get("buffer").(object); ok && buffer.get("type") == "none" {
 		sh.Unbuffered = true
 	}
 	switch typ := streamType(v); typ {
 	case "", "kvs", "term":
 		return nil
 	case "file":
-		if out.Path, err = asString(m["path"]); err == nil && out.Path == "" {
+		if out.Path, err = asString(m.get("path")); err == nil && out.Path == "" {
 			err = bad("must not be empty")
 		}
 		return at("path", err)

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// interruptWindow is how long after a first signal a second one cancels the job.
+const interruptWindow = 2 * time.Second
+
+// interrupts passes SIGINT and SIGTERM to a job: the first goes to its tasks, a second one within two seconds cancels the job, a
+// third one ends the command and leaves the job alone.
+type interrupts struct {
+	env  *env
+	verb string
+	id   jobspec.ID
+	kill func(sig syscall.Signal) error // signals the tasks
+	end  func() error                   // cancels the job
+	quit func()                         // ends the command
+
+	last time.Time
+	n    int
+	left atomic.Bool // quit was called
+}
+
+// gaveUp tells whether a third signal ended the command.
+func (i *interrupts) gaveUp() bool { return i.left.Load() }
+
+// on takes one signal.
+func (i *interrupts) on(sig syscall.Signal, now time.Time) {
+	if now.Sub(i.last) > interruptWindow {
+		i.n = 0
+	}
+	i.n, i.last = i.n+1, now
+	switch i.n {
+	case 1:
+		note := "sent " + signalShort(sig) + " to the job"
+		if err := i.kill(sig); err != nil {
+			note = err.Error()
+		}
+		fmt.Fprintf(i.env.stderr, "%s: %s: %s; again within 2 s cancels it\n", i.verb, i.env.idText(i.id), note)
+	case 2:
+		fmt.Fprintf(i.env.stderr, "%s: %s: canceling the job\n", i.verb, i.env.idText(i.id))
+		if err := i.end(); err != nil {
+			fmt.Fprintf(i.env.stderr, "%s: %s: %v\n", i.verb, i.env.idText(i.id), err)
+		}
+	default:
+		i.left.Store(true)
+		i.quit()
+	}
+}
+
+func signalShort(sig syscall.Signal) string {
+	switch sig {
+	case syscall.SIGINT:
+		return "SIGINT"
+	case syscall.SIGTERM:
+		return "SIGTERM"
+	}
+	return sig.String()
+}
+
+// watch hands signals to on until stop is called. Its goroutine ends with stop.
+func (i *interrupts) watch() (stop func()) {
+	ch := make(chan os.Signal, 4)
+	done := make(chan struct{})
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		defer close(done)
+		for s := range ch {
+			i.on(s.(syscall.Signal), time.Now())
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(ch)
+		<-done
+	}
+}
+
+// newInterrupts is interrupts for one job; quit ends ctx's work.
+func newInterrupts(ctx context.Context, e *env, c *client.Client, verb string, id jobspec.ID, quit func()) *interrupts {
+	multi := func(rep api.MultiRep, err error) error {
+		if text, ok := rep.Errors[id]; ok && err == nil {
+			return fmt.Errorf("%s", text)
+		}
+		return err
+	}
+	return &interrupts{env: e, verb: verb, id: id, quit: quit,
+		kill: func(sig syscall.Signal) error {
+			return multi(client.Call(ctx, c, api.Kill, api.KillReq{IDs: []jobspec.ID{id}, Signal: int(sig)}))
+		},
+		end: func() error {
+			return multi(client.Call(ctx, c, api.Raise, api.RaiseReq{IDs: []jobspec.ID{id}, Type: "cancel", Note: "interrupted by the user"}))
+		},
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/spf13/cobra"
+)
+
+// infoKeys are what the instance keeps of a job.
+var infoKeys = []string{"jobspec", "R", "eventlog", "environment"}
+
+func newJobInfoCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "info JOBID KEY",
+		Short: "Print what the instance keeps of a job: " + strings.Join(infoKeys, ", "),
+		Long: `Print a job's jobspec (JSON), R (its resources, JSON), eventlog (one JSON object a line) or
+environment (NAME=value lines).
+
+Exit codes: 0, or 1 when the job or the key is unknown.`,
+		Example:           "  frond job info f2Gk jobspec",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { return infoKeys, 0 },
+		RunE:              func(cmd *cobra.Command, args []string) error { return jobInfo(cmd.Context(), e, args[0], args[1]) },
+	}
+}
+
+func jobInfo(ctx context.Context, e *env, arg, key string) error {
+	id, err := parseOneID(arg)
+	if err != nil {
+		return err
+	}
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	rep, err := client.Call(ctx, c, api.Info, api.InfoReq{ID: id, Key: key})
+	if err != nil {
+		return infoError(e, id, err)
+	}
+	text := rep.Value
+	if key == "environment" {
+		text = strings.ReplaceAll(text, "\x00", "\n")
+	}
+	if !strings.HasSuffix(text, "\n") && text != "" {
+		text += "\n"
+	}
+	_, err = io.WriteString(e.stdout, text)
+	return err
+}
+
+// infoError puts the id in front of an error.
+func infoError(e *env, id jobspec.ID, err error) error {
+	return fmt.Errorf("%s: %w", e.idText(id), err)
+}

@@ -1,0 +1,483 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/spf13/cobra"
+)
+
+// jobFormats are the named formats of `frond jobs -o`, Flux's by name and layout.
+var jobFormats = map[string]string{
+	"default": "{id.f58:>12} ?:{queue:<8.8} {username:<8.8} {name:<10.10+} {status_abbrev:>2.2} {ntasks:>6} {nnodes:>6h} " +
+		"{contextual_time!F:>8h} {contextual_info}",
+	"long": "{id.f58:>12} ?:{queue:<8.8} {username:<8.8} {name:<10.10+} {status:>9.9} {ntasks:>6} {nnodes:>6h} " +
+		"{t_submit!d:%b%d %R::>12} {t_remaining!F:>12h} {contextual_time!F:>8h} {contextual_info}",
+	"deps": "{id.f58:>12} ?:{queue:<8.8} {name:<10.10+} {urgency:<3} {priority:<12} {state:<8.8} {contextual_info}",
+	"endreason": "{id.f58:>12} ?:{queue:<8.8} {username:<8.8} {name:<10.10+} {status_abbrev:>2.2} " +
+		"{t_inactive!d:%b%d %R::>12h} {inactive_reason}",
+	"array": "{id.f58:>12} {array:>12h} {index:>7h} {cc:>7h} {name:<10.10+} {status_abbrev:>2.2} {attempt:>7} {contextual_time!F:>8h} {contextual_info}",
+}
+
+type jobsOptions struct {
+	all, anyUser bool
+	noHeader     bool
+	user         string
+	name         string
+	filter       string
+	since        string
+	format       string
+	sort         string
+	count        int
+	json         bool
+	stats        bool
+	statsOnly    bool
+}
+
+func newJobsCmd(e *env) *cobra.Command {
+	o := &jobsOptions{}
+	cmd := &cobra.Command{
+		Use:   "jobs [OPTIONS] [JOBID…]",
+		Short: "List jobs",
+		Long: `List the jobs of the instance: those that are pending or running, with -a all.
+An array's pending elements are one row; --json, -o and ids list them one by one.
+JOBID is an id in any form, ARRAY:17 or ARRAY:1-10 names elements of an array.
+
+Formats (-o) are Python's format strings over named fields, as in flux jobs:
+'{id.f58:>12} {name:<10.10+} {t_inactive!d:%H:%M:%S} {runtime!F:>8h}', or a name: ` + strings.Join(formatNames(jobFormats), ", ") + `.
+'frond jobs -o help' lists the fields.
+
+Exit codes: 0, or 1 when a job id is unknown or the instance does not answer;
+with --stats-only 1 when no job is active.`,
+		Example: `  frond jobs -a -c 20
+  frond jobs -f failed -o '{id.f58} {returncode} {nodelist}'
+  frond jobs --json f2Gk:0-9`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.all, "all", "a", false, "list jobs in all states")
+	f.BoolVarP(&o.anyUser, "all-users", "A", false, "jobs of all users (an instance has one: no difference)")
+	f.BoolVarP(&o.noHeader, "no-header", "n", false, "no line of headers")
+	f.BoolVar(&o.noHeader, "suppress-header", false, "same as --no-header")
+	f.StringVarP(&o.user, "user", "u", "", "jobs of this user (name, uid or all)")
+	f.StringVar(&o.name, "name", "", "jobs of this name")
+	f.StringVarP(&o.filter, "filter", "f", "", "states or results, separated by commas (default pending,running)")
+	f.StringVar(&o.since, "since", "", "jobs active since then: -15m, 2h30s ago as -2.5h, or 2026-06-21 06:00; implies -a")
+	f.StringVarP(&o.format, "format", "o", "", "output format or its name; help lists them")
+	f.StringVar(&o.sort, "sort", "", "sort by these fields (comma separated, - in front reverses)")
+	f.IntVarP(&o.count, "count", "c", 1000, "at most so many jobs (0 = all)")
+	f.BoolVar(&o.json, "json", false, "print JSON: {\"jobs\": […]}, or one object for one id")
+	f.BoolVar(&o.stats, "stats", false, "print the numbers of jobs first")
+	f.BoolVar(&o.statsOnly, "stats-only", false, "print only the numbers of jobs")
+	_ = f.MarkHidden("suppress-header")
+	return cmd
+}
+
+func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
+	if o.format == "help" {
+		return printFormats(e.stdout, "frond jobs", jobFormats, jobHeaders)
+	}
+	if o.json && (o.stats || o.statsOnly) {
+		return fmt.Errorf("--json cannot be combined with --stats or --stats-only")
+	}
+	plan, err := o.plan(e, args, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if o.stats || o.statsOnly {
+		counts, err := currentCounts(ctx, c)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%d running, %d completed, %d failed, %d pending\n",
+			counts.Running, counts.Inactive-counts.Failed, counts.Failed, counts.Pending)
+		if o.statsOnly {
+			return codeIf(counts.Running+counts.Pending == 0, 1)
+		}
+	}
+	if plan.nobody {
+		plan.req.Max = 0
+		return plan.print(e, nil)
+	}
+	return plan.list(ctx, e, c)
+}
+
+// codeIf is an exit code without a message, where cond holds.
+func codeIf(cond bool, code int) error {
+	if !cond || code == 0 {
+		return nil
+	}
+	return &exitError{Code: code}
+}
+
+// currentCounts asks for the numbers of jobs.
+func currentCounts(ctx context.Context, c *client.Client) (api.CountsRep, error) {
+	s, err := client.Open(ctx, c, api.Counts, api.CountsReq{})
+	if err != nil {
+		return api.CountsRep{}, err
+	}
+	defer s.Close()
+	rep, err := s.Next()
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the instance did not tell its numbers of jobs")
+	}
+	return rep, err
+}
+
+// jobsPlan is what a `frond jobs` asks for and how it shows it.
+type jobsPlan struct {
+	req      api.ListReq
+	format   *format
+	sort     []sortKey
+	noHeader bool
+	json     bool
+	single   bool // --json of one id: the bare object
+	nobody   bool // jobs of another user: there are none
+	now      float64
+}
+
+// plan checks the options and makes the request of them.
+func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, error) {
+	p := &jobsPlan{noHeader: o.noHeader, json: o.json, now: float64(now.UnixNano()) / 1e9}
+	ids, err := parseIDs(args)
+	if err != nil {
+		return nil, err
+	}
+	p.single = o.json && len(ids) == 1
+	p.req = api.ListReq{IDs: ids, Max: max(0, o.count), Name: o.name}
+	if len(ids) > 0 {
+		p.req.Max = 0
+	}
+	if o.since != "" {
+		if p.req.Since, err = parseSince(o.since, now); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.setFilter(&p.req); err != nil {
+		return nil, err
+	}
+	p.nobody = !o.anyUser && foreignUser(o.user)
+	if p.sort, err = parseSort(o.sort); err != nil {
+		return nil, err
+	}
+	p.req.Collapse = !o.json && len(ids) == 0 && o.format == ""
+	p.format, err = pickFormat(e, o.format, "FROND_JOBS_FORMAT_DEFAULT", jobFormats, jobHeader)
+	return p, err
+}
+
+// setFilter sets states and results: given ids are shown in any state.
+func (o *jobsOptions) setFilter(req *api.ListReq) error {
+	switch {
+	case o.filter != "":
+		f, err := jobspec.ParseFilter(o.filter)
+		if err != nil {
+			return err
+		}
+		req.States, req.Results = int(f.States), int(f.Results)
+	case !o.all && o.since == "" && len(req.IDs) == 0:
+		req.States = int(jobspec.StatesActive)
+	}
+	return nil
+}
+
+// foreignUser tells whether who is a user other than the one who runs the command. All jobs of an instance are its owner's.
+func foreignUser(who string) bool {
+	if who == "" || who == "all" {
+		return false
+	}
+	me, err := user.Current()
+	return err != nil || who != me.Username && who != me.Uid
+}
+
+// parseSince reads --since as epoch seconds: -FSD, an epoch time, or a date with or without a time.
+func parseSince(s string, now time.Time) (float64, error) {
+	if ago, ok := strings.CutPrefix(s, "-"); ok {
+		secs, err := jobspec.ParseFSD(ago)
+		if err != nil || math.IsInf(secs, 0) {
+			return 0, fmt.Errorf("--since: %q is not a duration, as in -15m or -6h", s)
+		}
+		return max(1e-9, float64(now.UnixNano())/1e9-secs), nil
+	}
+	at, err := parseWhen(s)
+	if err != nil {
+		return 0, err
+	}
+	if at > float64(now.UnixNano())/1e9 {
+		return 0, fmt.Errorf("--since: %q lies in the future", s)
+	}
+	return at, nil
+}
+
+func parseWhen(s string) (float64, error) {
+	if x, err := strconv.ParseFloat(s, 64); err == nil && x > 0 {
+		return x, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return float64(t.UnixNano()) / 1e9, nil
+		}
+	}
+	return 0, fmt.Errorf("--since: %q is no time: write -15m (so long ago), 2026-06-21, '2026-06-21 06:00' or epoch seconds", s)
+}
+
+// list fetches and prints.
+func (p *jobsPlan) list(ctx context.Context, e *env, c *client.Client) error {
+	s, err := client.Open(ctx, c, api.List, p.req)
+	if err != nil {
+		return p.explain(err, e)
+	}
+	defer s.Close()
+	if p.json && !p.single && len(p.sort) == 0 {
+		return p.explain(p.streamJSON(e, steady(s)), e)
+	}
+	jobs, err := collectJobs(steady(s), p.req.Max)
+	if err != nil {
+		return p.explain(err, e)
+	}
+	return p.print(e, jobs)
+}
+
+// explain turns "not found" into Flux's message.
+func (p *jobsPlan) explain(err error, e *env) error {
+	if errors.Is(err, &wire.Error{Code: wire.NotFound}) && len(p.req.IDs) == 1 {
+		return fmt.Errorf("JobID %s unknown", e.idText(p.req.IDs[0]))
+	}
+	return err
+}
+
+// pages is a stream of pages of jobs; io.EOF ends it.
+type pages func() (api.ListRep, error)
+
+// eachJob calls f for each job until max of them (0 = all) have been seen.
+func eachJob(next pages, max int, f func(*api.JobInfo) error) error {
+	n := 0
+	for {
+		page, err := next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range page.Jobs {
+			if n++; max > 0 && n > max {
+				return nil
+			}
+			if err := f(&page.Jobs[i]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func collectJobs(next pages, max int) ([]*api.JobInfo, error) {
+	var jobs []*api.JobInfo
+	err := eachJob(next, max, func(j *api.JobInfo) error {
+		jobs = append(jobs, j)
+		return nil
+	})
+	return jobs, err
+}
+
+func (p *jobsPlan) streamJSON(e *env, next pages) error {
+	a := newJSONArray(e.stdout, "jobs")
+	users := map[uint32]string{}
+	err := eachJob(next, p.req.Max, func(j *api.JobInfo) error {
+		return a.add(jobView{JobInfo: j, now: p.now, ascii: e.asciiIDs(), users: users}.json())
+	})
+	if err != nil {
+		return err
+	}
+	return a.close()
+}
+
+// print shows the jobs as table or JSON.
+func (p *jobsPlan) print(e *env, jobs []*api.JobInfo) error {
+	if len(p.req.IDs) == 0 && len(p.sort) == 0 {
+		slices.SortStableFunc(jobs, listOrder)
+	}
+	users := map[uint32]string{}
+	views := make([]jobView, len(jobs))
+	rows := make([]record, len(jobs))
+	for i, j := range jobs {
+		views[i] = jobView{JobInfo: j, now: p.now, ascii: e.asciiIDs(), users: users}
+		rows[i] = views[i].field
+	}
+	sortRecords(rows, p.sort)
+	if p.json {
+		return p.printJSON(e, views)
+	}
+	t := table{format: p.format, noHeader: p.noHeader}
+	if e.useColor(e.stdout) {
+		t.color = rowColor
+	}
+	return t.write(e.stdout, rows)
+}
+
+func (p *jobsPlan) printJSON(e *env, views []jobView) error {
+	if p.single && len(views) == 1 {
+		return writeJSON(e.stdout, views[0].json())
+	}
+	a := newJSONArray(e.stdout, "jobs")
+	for _, v := range views {
+		if err := a.add(v.json()); err != nil {
+			return err
+		}
+	}
+	return a.close()
+}
+
+// rowColor is the color of a job's row by its status.
+func rowColor(r record) string {
+	switch text(r("status_abbrev")) {
+	case "F":
+		return colorRed
+	case "TO":
+		return colorYellow
+	case "CA":
+		return colorFaint
+	case "D", "P", "S":
+		return colorBlue
+	}
+	return ""
+}
+
+// listOrder is Flux's order: pending jobs by priority, then id; running ones by start, newest first; inactive ones by end,
+// newest first.
+func listOrder(a, b *api.JobInfo) int {
+	if c := cmp.Compare(stateRank(a), stateRank(b)); c != 0 {
+		return c
+	}
+	switch stateRank(a) {
+	case 0:
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
+	case 1:
+		return cmp.Or(cmp.Compare(b.TRun, a.TRun), cmp.Compare(b.ID, a.ID))
+	}
+	return cmp.Or(cmp.Compare(b.TInactive, a.TInactive), cmp.Compare(b.ID, a.ID))
+}
+
+func stateRank(j *api.JobInfo) int {
+	switch s := jobspec.State(j.State); {
+	case s&jobspec.StatesPending != 0:
+		return 0
+	case s&jobspec.StatesRunning != 0:
+		return 1
+	}
+	return 2
+}
+
+// sortKey is one field of --sort.
+type sortKey struct {
+	field   string
+	reverse bool
+}
+
+func parseSort(s string) ([]sortKey, error) {
+	var keys []sortKey
+	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+		name, reverse := strings.CutPrefix(f, "-")
+		if _, ok := jobHeaders[name]; !ok {
+			return nil, fmt.Errorf("--sort: unknown field %q; 'frond jobs -o help' lists them", name)
+		}
+		keys = append(keys, sortKey{name, reverse})
+	}
+	return keys, nil
+}
+
+// sortRecords sorts rows by keys, numbers as numbers; unset values come first.
+func sortRecords(rows []record, keys []sortKey) {
+	if len(keys) == 0 {
+		return
+	}
+	slices.SortStableFunc(rows, func(a, b record) int {
+		for _, k := range keys {
+			c := compareValues(a(k.field), b(k.field))
+			if k.reverse {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+}
+
+func compareValues(a, b any) int {
+	x, okX := number(a)
+	y, okY := number(b)
+	switch {
+	case okX && okY:
+		return cmp.Compare(x, y)
+	case okX != okY && (a == nil || b == nil):
+		return cmp.Compare(btoi(a != nil), btoi(b != nil))
+	}
+	return strings.Compare(text(a), text(b))
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// pickFormat is the format that was asked for: a name, a format string, or what the environment or the default says.
+func pickFormat(e *env, asked, variable string, named map[string]string, known headers) (*format, error) {
+	if asked == "" {
+		asked = e.getenv(variable)
+	}
+	if asked == "" {
+		asked = "default"
+	}
+	if f, ok := named[asked]; ok {
+		asked = f
+	} else if !strings.Contains(asked, "{") {
+		return nil, fmt.Errorf("unknown format name %q: there are %s; or give a format with fields in braces", asked, strings.Join(formatNames(named), ", "))
+	}
+	return parseFormat(asked, known)
+}
+
+func formatNames(named map[string]string) []string {
+	names := make([]string, 0, len(named))
+	for n := range named {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// printFormats lists named formats and fields (-o help).
+func printFormats(w io.Writer, verb string, named, fields map[string]string) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "Formats of %s:\n", verb)
+	for _, n := range formatNames(named) {
+		fmt.Fprintf(out, "  %-10s %s\n", n, named[n])
+	}
+	fmt.Fprintf(out, "\nFields:\n")
+	for _, n := range formatNames(fields) {
+		fmt.Fprintf(out, "  %s\n", n)
+	}
+	return flush(out)
+}

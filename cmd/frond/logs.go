@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/spf13/cobra"
+)
+
+type logsOptions struct {
+	follow bool
+	err    bool
+	out    bool
+	label  bool
+	tail   int
+	json   bool
+}
+
+func newLogsCmd(e *env) *cobra.Command {
+	o := &logsOptions{}
+	cmd := &cobra.Command{
+		Use:   "logs [OPTIONS] JOBID…",
+		Short: "Print the output of jobs",
+		Long: `Print what jobs have written so far: standard output to standard output, standard error to standard
+error. An array's id prints the output of all its elements, in their order. Output that went to
+files (--output) is not here.
+
+Exit codes: 0, or 1 when a job is unknown.`,
+		Example: `  frond logs f2Gk
+  frond logs --err --tail 20 f2Gk:17
+  frond logs -f f2Gk`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), e, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on until the jobs have ended")
+	f.BoolVar(&o.err, "err", false, "only standard error (to standard output)")
+	f.BoolVar(&o.out, "out", false, "only standard output")
+	f.BoolVarP(&o.label, "label-io", "l", false, "put id and task rank in front of each line")
+	f.IntVar(&o.tail, "tail", -1, "only the last so many lines of each job")
+	f.BoolVar(&o.json, "json", false, "print one JSON object for each piece of output")
+	cmd.MarkFlagsMutuallyExclusive("err", "out")
+	cmd.MarkFlagsMutuallyExclusive("follow", "tail")
+	return cmd
+}
+
+func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
+	ids, err := parseIDs(args)
+	if err != nil {
+		return err
+	}
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if ids, err = expandArrays(ctx, e, c, ids); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := o.one(ctx, e, c, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expandArrays replaces the ids of arrays by those of their elements.
+func expandArrays(ctx context.Context, e *env, c *client.Client, ids []jobspec.ID) ([]jobspec.ID, error) {
+	p := &jobsPlan{req: api.ListReq{IDs: ids}}
+	s, err := client.Open(ctx, c, api.List, p.req)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	var all []jobspec.ID
+	err = eachJob(steady(s), 0, func(j *api.JobInfo) error {
+		all = append(all, j.ID)
+		return nil
+	})
+	return all, p.explain(err, e)
+}
+
+// one prints one job's output.
+func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobspec.ID) error {
+	stdout, stderr := e.stdout, e.stderr
+	var kept *tailLines
+	if o.tail >= 0 {
+		kept = &tailLines{n: o.tail}
+		stdout = kept
+		if !o.out && !o.err {
+			stderr = kept
+		}
+	}
+	switch {
+	case o.err:
+		stdout, stderr = io.Discard, stdout
+	case o.out:
+		stderr = io.Discard
+	}
+	w := newOutputWriter(stdout, stderr, o.label)
+	w.prefix = e.idText(id) + ": "
+	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true, noFollow: !o.follow}
+	if o.json {
+		a.piece = func(p *api.Output) error { return writeJSON(e.stdout, o.pieceJSON(id, p)) }
+	}
+	if _, err := a.run(ctx); err != nil {
+		return err
+	}
+	if kept != nil {
+		return kept.flush(e.stdout)
+	}
+	return nil
+}
+
+func (o *logsOptions) pieceJSON(id jobspec.ID, p *api.Output) map[string]any {
+	stream := "stdout"
+	if p.Stream == 2 {
+		stream = "stderr"
+	}
+	return map[string]any{"id": uint64(id), "task": p.Task, "stream": stream, "offset": p.Offset, "data": string(p.Data)}
+}
+
+// steady is the pages of a stream that must not begin anew, because what was read of it has been used already.
+func steady(s *client.Stream[api.ListRep]) pages {
+	return func() (api.ListRep, error) {
+		rep, err := s.Next()
+		if err == nil && s.Restarts() > 0 {
+			err = fmt.Errorf("the connection was lost while jobs were listed; try again")
+		}
+		return rep, err
+	}
+}

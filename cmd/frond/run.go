@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/spf13/cobra"
+)
+
+type runCmd struct {
+	submitOptions
+	cc, bcc string
+}
+
+func newRunCmd(e *env) *cobra.Command {
+	o := &runCmd{}
+	cmd := &cobra.Command{
+		Use:   "run [OPTIONS] COMMAND [ARG…]",
+		Short: "Run a job in the foreground",
+		Long: `Submit a command as a job, print its output while it runs, and end as it ends. Standard input goes
+to task 0 (--input names other tasks or a file). Ctrl-C sends SIGINT to the tasks, twice within
+two seconds cancels the job.
+
+Exit codes: the largest of the tasks' (128 + the signal for a task that died of one);
+1 when an exception ended the job without one, or when it could not be submitted.`,
+		Example: `  frond run -N2 -n8 -l hostname
+  frond run -n1 -g1 -t 1h ./train < data`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.command = args
+			return o.run(cmd.Context(), e)
+		},
+	}
+	o.add(cmd)
+	cmd.Flags().StringVar(&o.cc, "cc", "", "one job for each id of this set, as in submit; output of all is printed")
+	cmd.Flags().StringVar(&o.bcc, "bcc", "", "as --cc, without FROND_JOB_CC in the environment")
+	return cmd
+}
+
+func (o *runCmd) run(ctx context.Context, e *env) error {
+	batch, err := o.batch(o.cc, o.bcc, os.Environ(), true)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return batch.print(e)
+	}
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ids, err := batch.submit(ctx, c)
+	if err != nil {
+		return err
+	}
+	all := batch.elements(ids)
+	if o.verbose > 0 {
+		for _, id := range all {
+			fmt.Fprintf(e.stderr, "jobid: %s\n", e.idText(id))
+		}
+	}
+	if len(all) > 1 {
+		return watchAll(ctx, e, c, "frond run", all, o.label, o.unbuffered)
+	}
+	f := &foreground{env: e, client: c, verb: "frond run", id: all[0], label: o.label, raw: o.unbuffered, stdin: o.inputRanks()}
+	if f.stdin == nil && o.input == "" {
+		f.stdin = []int{0}
+	}
+	if o.verbose > 1 {
+		f.events = newEventPrinter(e.stderr, eventStyle{time: "offset"}).print
+	}
+	return f.run(ctx)
+}
+
+// foreground shows one job as if it ran here: run and job attach.
+type foreground struct {
+	env    *env
+	client *client.Client
+	verb   string
+	id     jobspec.ID
+	label  bool
+	raw    bool
+	quiet  bool
+	stdin  []int // task ranks that get standard input; empty = none
+	events func(*api.Event)
+
+	readOnly bool // pass on neither input nor signals
+}
+
+// run returns nil for a job that completed, else an exitError with its exit code.
+func (f *foreground) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := newInterrupts(ctx, f.env, f.client, f.verb, f.id, cancel)
+	if !f.readOnly {
+		defer signals.watch()()
+	}
+	if in := f.env.usableInput(); in != nil && len(f.stdin) > 0 && !f.readOnly {
+		go (&feeder{client: f.client, id: f.id, tasks: f.stdin}).feed(ctx, in)
+	}
+	out := newOutputWriter(f.env.stdout, f.env.stderr, f.label)
+	out.raw = f.raw
+	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events}
+	end, err := a.run(ctx)
+	if signals.gaveUp() {
+		return &exitError{Code: 130}
+	}
+	if err != nil {
+		return err
+	}
+	f.remark(end)
+	return codeIf(true, end.code())
+}
+
+// remark tells a person at a terminal what the exit code means.
+func (f *foreground) remark(end jobEnd) {
+	if f.quiet || !end.hasStatus || !f.env.isTerminal(f.env.stderr) {
+		return
+	}
+	if how := statusText(end.status); how != "" {
+		fmt.Fprintf(f.env.stderr, "%s: %s: %s\n", f.verb, f.env.idText(f.id), how)
+	}
+}
+
+// maxWatched is how many jobs are followed at once. Output of the others is kept by the instance and comes later.
+const maxWatched = 256
+
+// watchAll prints the output of jobs, whole lines at a time, until all have ended, and returns an exitError with the worst exit code.
+func watchAll(ctx context.Context, e *env, c *client.Client, verb string, ids []jobspec.ID, label, raw bool) error {
+	var mu sync.Mutex
+	out, errw := &lockedWriter{&mu, e.stdout}, &lockedWriter{&mu, e.stderr}
+	worst, failed := 0, error(nil)
+	next := make(chan jobspec.ID)
+	var done sync.WaitGroup
+	for range min(maxWatched, len(ids)) {
+		done.Go(func() {
+			for id := range next {
+				w := newOutputWriter(out, errw, label)
+				w.prefix, w.whole, w.raw = e.idText(id)+": ", len(ids) > 1, raw
+				a := &attacher{env: e, verb: verb, client: c, id: id, out: w}
+				end, err := a.run(ctx)
+				mu.Lock()
+				worst = max(worst, end.code())
+				if failed == nil {
+					failed = err
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, id := range ids {
+		next <- id
+	}
+	close(next)
+	done.Wait()
+	if failed != nil {
+		return failed
+	}
+	return codeIf(true, worst)
+}
+
+// lockedWriter lets several goroutines share a writer.
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}

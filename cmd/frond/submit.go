@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource/idset"
+	"github.com/spf13/cobra"
+)
+
+type submitCmd struct {
+	submitOptions
+	cc, bcc  string
+	wait     bool
+	watch    bool
+	progress bool
+	json     bool
+}
+
+func newSubmitCmd(e *env) *cobra.Command {
+	o := &submitCmd{}
+	cmd := &cobra.Command{
+		Use:   "submit [OPTIONS] COMMAND [ARG…]",
+		Short: "Submit a job or an array of jobs",
+		Long: `Submit a command as a job and print its id. With --cc=IDSET one job is made for each id of the set:
+they are elements of one array, {cc} in the command and in file names is the id, FROND_JOB_CC
+holds it in the environment (with --bcc not).
+
+The job gets this command's environment, working directory and resource limits.
+
+Exit codes: 0 when submitted; with --wait or --watch the largest exit code of the jobs
+(128 + the signal for a signal), 1 for a job that ended by an exception without one.`,
+		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
+  frond submit --cc=1-1000 --output='out.{cc}' ./sweep --seed={cc}
+  frond submit --wait --progress --quiet --cc=0-99 ./step {cc}`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.command = args
+			return o.run(cmd.Context(), e)
+		},
+	}
+	o.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.cc, "cc", "", "one job for each id of this set: 1-100 or 3,5,7")
+	f.StringVar(&o.bcc, "bcc", "", "as --cc, without FROND_JOB_CC in the environment")
+	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
+	f.BoolVar(&o.watch, "watch", false, "print the output of all jobs; implies --wait")
+	f.BoolVar(&o.progress, "progress", false, "with --wait show a bar (on a terminal)")
+	f.BoolVar(&o.json, "json", false, "print the ids as JSON: {\"ids\": […]}")
+	return cmd
+}
+
+func (o *submitCmd) run(ctx context.Context, e *env) error {
+	batch, err := o.batch(o.cc, o.bcc, os.Environ(), o.watch)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return batch.print(e)
+	}
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ids, err := batch.submit(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := o.printIDs(e, batch, ids); err != nil {
+		return err
+	}
+	switch {
+	case o.watch:
+		return watchAll(ctx, e, c, "frond submit", batch.elements(ids), o.label, o.unbuffered)
+	case o.wait:
+		w := &waiter{env: e, verb: "frond submit"}
+		if o.progress {
+			w.bar = newProgress(e)
+		}
+		return w.wait(ctx, c, api.WaitReq{IDs: ids, Progress: o.progress})
+	}
+	return nil
+}
+
+// printIDs prints the ids of all jobs, an array's elements one by one.
+func (o *submitCmd) printIDs(e *env, b *batch, ids []jobspec.ID) error {
+	if o.json {
+		all := []uint64{}
+		for _, id := range b.elements(ids) {
+			all = append(all, uint64(id))
+		}
+		return writeJSON(e.stdout, map[string]any{"ids": all})
+	}
+	if o.quiet {
+		return nil
+	}
+	out := bufio.NewWriter(e.stdout)
+	ascii := e.asciiIDs()
+	for _, id := range b.elements(ids) {
+		if ascii {
+			out.WriteString(id.F58Plain())
+		} else {
+			out.WriteString(id.String())
+		}
+		out.WriteByte('\n')
+	}
+	return flush(out)
+}
+
+// batch is what one command line submits.
+type batch struct {
+	items []api.SubmitItem
+	envs  [][]byte
+	dry   []func() ([]byte, error) // the jobspec of each job as --dry-run shows it
+}
+
+// batch makes the items of the options: one item, a job or an array, unless {cc} stands where it makes the jobs differ in more than
+// their command line.
+func (o *submitOptions) batch(cc, bcc string, environ []string, watched bool) (*batch, error) {
+	if cc != "" && bcc != "" {
+		return nil, fmt.Errorf("--cc and --bcc cannot be combined")
+	}
+	b := &batch{}
+	if cc == "" && bcc == "" {
+		return b, b.add(o, environ, api.SubmitItem{Watched: watched}, nil)
+	}
+	set, err := idset.Parse(cc + bcc)
+	if err != nil {
+		return nil, fmt.Errorf("--cc: %w", err)
+	}
+	if set.Empty() {
+		return nil, fmt.Errorf("--cc: the set of ids is empty")
+	}
+	if !o.differs() {
+		return b, b.add(o, environ, api.SubmitItem{N: set.Len(), CC: set.String(), BCC: bcc != "", Watched: watched}, &set)
+	}
+	if set.Len() > maxDifferent {
+		return nil, fmt.Errorf("{cc} in options makes %d different jobspecs; at most %d are allowed", set.Len(), maxDifferent)
+	}
+	for id := range set.All() {
+		value := strconv.Itoa(id)
+		one := idset.Of(id)
+		if err := b.add(o.with(value), environ, api.SubmitItem{N: 1, CC: value, BCC: bcc != "", Watched: watched}, &one); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+const maxDifferent = 100_000 // jobspecs of one command
+
+// add appends the item for o. set has the values of {cc}, nil where there are none.
+func (b *batch) add(o *submitOptions, environ []string, item api.SubmitItem, set *idset.Set) error {
+	spec, err := o.spec()
+	if err != nil {
+		return err
+	}
+	vars, err := applyEnvRules(environ, o.env)
+	if err != nil {
+		return err
+	}
+	if item.Spec, err = jobspec.BuildJSON(spec); err != nil {
+		return err
+	}
+	if item.Urgency, err = o.urgencyValue(); err != nil {
+		return err
+	}
+	if item.Flags, err = parseSubmitFlags(o.flags); err != nil {
+		return err
+	}
+	item.Env = b.envIndex(vars.bytes())
+	b.items = append(b.items, item)
+	if o.dryRun {
+		b.addDry(o, vars, set, item.BCC)
+	}
+	return nil
+}
+
+// envIndex is the 1-based place of an environment among those that travel with the batch.
+func (b *batch) envIndex(env []byte) int {
+	if n := len(b.envs); n == 0 || string(b.envs[n-1]) != string(env) {
+		b.envs = append(b.envs, env)
+	}
+	return len(b.envs)
+}
+
+// addDry notes how to show the jobspecs of an item in full, with {cc} replaced as the tasks will see it.
+func (b *batch) addDry(o *submitOptions, vars *environ, set *idset.Set, bcc bool) {
+	show := func(o *submitOptions, cc string) func() ([]byte, error) {
+		return func() ([]byte, error) {
+			spec, err := o.spec()
+			if err != nil {
+				return nil, err
+			}
+			spec.Environment = map[string]string{}
+			for _, name := range vars.names {
+				spec.Environment[name] = vars.values[name]
+			}
+			if cc != "" && !bcc {
+				spec.Environment["FROND_JOB_CC"] = cc
+			}
+			return jobspec.BuildJSON(spec)
+		}
+	}
+	if set == nil {
+		b.dry = append(b.dry, show(o, ""))
+		return
+	}
+	for id := range set.All() {
+		cc := strconv.Itoa(id)
+		b.dry = append(b.dry, show(o.with(cc), cc))
+	}
+}
+
+// print shows the jobspecs, one a line.
+func (b *batch) print(e *env) error {
+	out := bufio.NewWriter(e.stdout)
+	for _, show := range b.dry {
+		spec, err := show()
+		if err != nil {
+			return err
+		}
+		out.Write(spec)
+		out.WriteByte('\n')
+	}
+	return flush(out)
+}
+
+// Limits of one request, well below a frame's 16 MiB.
+const (
+	maxItems = 4096
+	maxSpecs = 4 << 20 // bytes
+)
+
+// submit sends the batch, in several requests where it is large, and returns an id for each item. Each request carries a token,
+// so that it can be sent again after a lost connection.
+func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, error) {
+	var ids []jobspec.ID
+	for first := 0; first < len(b.items); {
+		n, size := 0, 0
+		for first+n < len(b.items) && n < maxItems && (n == 0 || size+len(b.items[first+n].Spec) < maxSpecs) {
+			size += len(b.items[first+n].Spec)
+			n++
+		}
+		req := b.request(first, n)
+		rep, err := client.Call(ctx, c, api.Submit, req)
+		if err != nil {
+			return ids, err
+		}
+		if len(rep.IDs) != n {
+			return ids, fmt.Errorf("the instance answered %d ids for %d jobs", len(rep.IDs), n)
+		}
+		ids = append(ids, rep.IDs...)
+		first += n
+	}
+	return ids, nil
+}
+
+// request is the part of the batch from item first on, with the environments it uses.
+func (b *batch) request(first, n int) api.SubmitReq {
+	req := api.SubmitReq{Token: rand.Text(), Items: append([]api.SubmitItem(nil), b.items[first:first+n]...)}
+	at := map[int]int{}
+	for i := range req.Items {
+		old := req.Items[i].Env
+		if at[old] == 0 {
+			req.Envs = append(req.Envs, b.envs[old-1])
+			at[old] = len(req.Envs)
+		}
+		req.Items[i].Env = at[old]
+	}
+	return req
+}
+
+// elements are the ids of all jobs: of an array with id A those of its elements, A+1 and on.
+func (b *batch) elements(ids []jobspec.ID) []jobspec.ID {
+	var all []jobspec.ID
+	for i, id := range ids {
+		if b.items[i].N <= 1 {
+			all = append(all, id)
+			continue
+		}
+		for k := range b.items[i].N {
+			all = append(all, id+1+jobspec.ID(k))
+		}
+	}
+	return all
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource/idset"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// submitOptions are the options that submit and run share, as the user gave them: values may hold {cc}, so they are read only when
+// a job is made of them.
+type submitOptions struct {
+	ntasks, nodes, coresPerTask, gpusPerTask string
+	exclusive                                bool
+	cores, tasksPerNode, tasksPerCore        string
+	gpusPerNode                              string
+	limit, urgency, name, queue              string
+	setopt, setattr, requires                []string
+	env, rlimit                              []string
+	input, output, errout                    string
+	unbuffered, label                        bool
+	cwd, flags, signal, rerun                string
+	dryRun, quiet                            bool
+	verbose                                  int
+	command                                  []string
+}
+
+// add declares the options on cmd. What follows the first argument belongs to the job's command.
+func (o *submitOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	o.addResources(f)
+	o.addStreams(f)
+	f.StringVarP(&o.limit, "time-limit", "t", "", "time limit in minutes, or with a unit: 30s, 1.5h")
+	f.StringVar(&o.urgency, "urgency", "", "0 to 31, hold (0), default (16) or expedite (31)")
+	f.StringVar(&o.name, "job-name", "", "name of the job (default: the command's)")
+	f.StringVarP(&o.queue, "queue", "q", "", "submit to this queue")
+	f.StringArrayVar(&o.requires, "requires", nil, "condition on nodes: properties, host:NAMES, rank:IDS, with and, or, not")
+	f.StringArrayVarP(&o.setattr, "setattr", "S", nil, "set an attribute KEY[=VALUE]; VALUE may be JSON, ^KEY=FILE reads it from a file")
+	f.StringArrayVarP(&o.setopt, "setopt", "o", nil, "set a shell option KEY[=VALUE]")
+	f.StringVar(&o.cwd, "cwd", "", "working directory (default: this one)")
+	f.StringVar(&o.flags, "flags", "", "submit flags: debug, waitable, novalidate")
+	f.StringVar(&o.signal, "signal", "", "[SIG][@TIME]: send SIG (USR1) TIME (60s) before the time limit")
+	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: yes (default) or no")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
+	f.BoolVar(&o.quiet, "quiet", false, "do not print job ids")
+	f.CountVarP(&o.verbose, "verbose", "v", "say more on standard error")
+	o.addEnv(f)
+}
+
+func (o *submitOptions) addResources(f *pflag.FlagSet) {
+	f.StringVarP(&o.ntasks, "ntasks", "n", "", "number of tasks (default 1)")
+	f.StringVarP(&o.nodes, "nodes", "N", "", "number of nodes to spread over; alone: whole nodes, one task each")
+	f.StringVarP(&o.coresPerTask, "cores-per-task", "c", "", "cores per task (default 1)")
+	f.StringVarP(&o.gpusPerTask, "gpus-per-task", "g", "", "gpus per task")
+	f.BoolVarP(&o.exclusive, "exclusive", "x", false, "whole nodes only (with -N)")
+	f.StringVar(&o.cores, "cores", "", "total cores, instead of options per task")
+	f.StringVar(&o.tasksPerNode, "tasks-per-node", "", "tasks on each node, instead of options per task")
+	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "tasks on each core, instead of options per task")
+	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "gpus on each node, instead of options per task")
+}
+
+func (o *submitOptions) addStreams(f *pflag.FlagSet) {
+	f.StringVar(&o.input, "input", "", "read standard input from this file; with run also task ranks that get this command's")
+	f.StringVar(&o.output, "output", "", "write standard output to this file; {{id}}, {{name}}, {cc} … are replaced")
+	f.StringVar(&o.errout, "error", "", "write standard error to this file")
+	f.BoolVarP(&o.unbuffered, "unbuffered", "u", false, "do not hold output back for whole lines")
+	f.BoolVarP(&o.label, "label-io", "l", false, "put the task's rank in front of each line of output")
+}
+
+func (o *submitOptions) addEnv(f *pflag.FlagSet) {
+	f.Var(&ruleValue{&o.env, ""}, "env", "rule for the environment: NAME=VALUE, NAME, -PATTERN, ^FILE")
+	f.Var(&ruleValue{&o.env, "-"}, "env-remove", "remove variables that match a pattern")
+	f.Var(&ruleValue{&o.env, "^"}, "env-file", "read rules from a file")
+	f.Var(&ruleValue{&o.rlimit, ""}, "rlimit", "resource limits to pass on: NAME, NAME=VALUE, -PATTERN")
+}
+
+// ruleValue is a flag that appends to a list of rules, with a prefix; several flags share one list, to keep their order.
+type ruleValue struct {
+	list   *[]string
+	prefix string
+}
+
+func (r *ruleValue) Set(s string) error {
+	*r.list = append(*r.list, r.prefix+s)
+	return nil
+}
+func (r *ruleValue) String() string { return "" }
+func (r *ruleValue) Type() string   { return "rule" }
+
+// texts are the options in which {cc} makes the jobs of one submission differ in more than command and file names, so that they
+// cannot be one array.
+func (o *submitOptions) texts() []*string {
+	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode,
+		&o.limit, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun}
+	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit} {
+		for i := range list {
+			t = append(t, &list[i])
+		}
+	}
+	return t
+}
+
+// differs tells whether an option other than command and file names holds {cc}.
+func (o *submitOptions) differs() bool {
+	for _, s := range o.texts() {
+		if strings.Contains(*s, "{cc}") {
+			return true
+		}
+	}
+	return false
+}
+
+// with is a copy of o with {cc} replaced everywhere.
+func (o *submitOptions) with(cc string) *submitOptions {
+	c := *o
+	for _, list := range []*[]string{&c.setopt, &c.setattr, &c.requires, &c.env, &c.rlimit, &c.command} {
+		*list = append([]string(nil), *list...)
+	}
+	for _, s := range append(c.texts(), &c.input, &c.output, &c.errout) {
+		*s = strings.ReplaceAll(*s, "{cc}", cc)
+	}
+	for i := range c.command {
+		c.command[i] = strings.ReplaceAll(c.command[i], "{cc}", cc)
+	}
+	return &c
+}
+
+// urgencyValue is --urgency as a number.
+func (o *submitOptions) urgencyValue() (int, error) {
+	if o.urgency == "" {
+		return 16, nil
+	}
+	n, err := jobspec.ParseUrgency(o.urgency)
+	if err != nil {
+		return 0, fmt.Errorf("--urgency: %w", err)
+	}
+	return n, nil
+}
+
+// parseSubmitFlags reads --flags as Flux's mask.
+func parseSubmitFlags(s string) (int, error) {
+	mask := 0
+	for name := range strings.SplitSeq(s, ",") {
+		switch name {
+		case "":
+		case "debug":
+			mask |= 2
+		case "waitable":
+			mask |= 4
+		case "novalidate":
+			mask |= 8
+		default:
+			return 0, fmt.Errorf("--flags: unknown flag %q: there are debug, waitable and novalidate", name)
+		}
+	}
+	return mask, nil
+}
+
+// spec makes the jobspec options of o, without the environment. {cc} in what differs must have been replaced.
+func (o *submitOptions) spec() (jobspec.Options, error) {
+	s := jobspec.Options{
+		Command: o.command, Exclusive: o.exclusive, TimeLimit: o.limit, JobName: o.name, Queue: o.queue,
+		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
+		Rerun: o.rerun, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
+	}
+	if o.inputRanks() == nil {
+		s.Input = o.input
+	}
+	for _, n := range []struct {
+		option, text string
+		count        *jobspec.Count
+	}{
+		{"-n/--ntasks", o.ntasks, &s.NTasks}, {"-N/--nodes", o.nodes, &s.Nodes}, {"-c/--cores-per-task", o.coresPerTask, &s.CoresPerTask},
+		{"-g/--gpus-per-task", o.gpusPerTask, &s.GPUsPerTask}, {"--cores", o.cores, &s.Cores}, {"--tasks-per-node", o.tasksPerNode, &s.TasksPerNode},
+		{"--tasks-per-core", o.tasksPerCore, &s.TasksPerCore}, {"--gpus-per-node", o.gpusPerNode, &s.GPUsPerNode},
+	} {
+		if n.text == "" || n.text == "0" && n.count == &s.GPUsPerTask {
+			continue
+		}
+		if err := n.count.Set(n.text); err != nil {
+			return s, fmt.Errorf("%s: %w", n.option, err)
+		}
+	}
+	var err error
+	if s.Cwd, err = o.workdir(); err != nil {
+		return s, err
+	}
+	if s.Signal, err = signalOption(o.signal); err != nil {
+		return s, err
+	}
+	s.RLimit, err = applyLimitRules(o.rlimit)
+	return s, err
+}
+
+// workdir is the job's working directory: --cwd, made absolute, or this one.
+func (o *submitOptions) workdir() (string, error) {
+	if strings.HasPrefix(o.cwd, "{{") {
+		return o.cwd, nil
+	}
+	dir, err := filepath.Abs(o.cwd)
+	if err != nil {
+		return "", fmt.Errorf("find the working directory: %w", err)
+	}
+	return dir, nil
+}
+
+// signalOption is --signal with the signal as a number.
+func signalOption(s string) (string, error) {
+	name, left, found := strings.Cut(s, "@")
+	if name == "" {
+		return s, nil
+	}
+	sig, err := parseSignal(name)
+	if err != nil {
+		return "", fmt.Errorf("--signal: %w", err)
+	}
+	if !found {
+		return strconv.Itoa(int(sig)), nil
+	}
+	return strconv.Itoa(int(sig)) + "@" + left, nil
+}
+
+// inputRanks are the task ranks that --input names, nil where it names a file or nothing.
+func (o *submitOptions) inputRanks() []int {
+	if o.input == "all" {
+		return []int{-1}
+	}
+	set, err := idset.Parse(o.input)
+	if err != nil || set.Empty() || set.Len() > maxInputRanks {
+		return nil
+	}
+	var ranks []int
+	for r := range set.All() {
+		ranks = append(ranks, r)
+	}
+	return ranks
+}
+
+const maxInputRanks = 65536

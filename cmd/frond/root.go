@@ -21,6 +21,7 @@ func newRoot(e *env) *cobra.Command {
 	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
 	flags.StringVar(&e.target, "instance", "", "talk to this instance (a name of 'frond list' or a URI) instead of FROND_URI")
 	root.AddCommand(verbs(e)...)
+	root.AddCommand(jobVerbs(e)...)
 	return root
 }
 
@@ -34,5 +35,18 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 
 // verbs are the subcommands of frond.
 func verbs(e *env) []*cobra.Command {
-	return []*cobra.Command{}
+	own := []*cobra.Command{
+		newStartCmd(e),
+		newListCmd(e),
+		newShutdownCmd(e),
+		newOverlayCmd(e),
+		newPingCmd(e),
+		newGetattrCmd(e),
+		newLsattrCmd(e),
+		newUptimeCmd(e),
+		newDmesgCmd(e),
+		newVersionCmd(e),
+		newBrokerCmd(e),
+	}
+	return append(own, jobVerbs(e)...)
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+)
+
+type brokerOptions struct {
+	rank   int
+	rundir string
+}
+
+func newBrokerCmd(e *env) *cobra.Command {
+	o := &brokerOptions{}
+	cmd := &cobra.Command{
+		Use:    "broker --rank R --rundir DIR",
+		Short:  "Run one broker of an instance (frond start does)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
+	}
+	cmd.Flags().IntVar(&o.rank, "rank", -1, "rank of this broker")
+	cmd.Flags().StringVar(&o.rundir, "rundir", "", "run directory, with its boot file")
+	cmd.MarkFlagRequired("rank")
+	cmd.MarkFlagRequired("rundir")
+	return cmd
+}
+
+// run is the life of a broker process. The error with which it cannot go on is left for the supervisor in a file.
+func (o *brokerOptions) run(ctx context.Context, e *env) error {
+	tuneMemory()
+	info, err := boot.Load(o.rundir)
+	if err != nil {
+		return err
+	}
+	if o.rank < 0 || o.rank >= info.Size {
+		return fmt.Errorf("--rank %d: the instance has ranks 0 to %d", o.rank, info.Size-1)
+	}
+	os.Remove(failureFile(info, o.rank))
+	err = o.serve(ctx, e, info)
+	if err != nil && ctx.Err() == nil {
+		os.WriteFile(failureFile(info, o.rank), []byte(err.Error()+"\n"), 0o600)
+	}
+	return err
+}
+
+func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) error {
+	dir, err := boot.OpenRunDir(info.RunDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &brokerProcess{info: info, rank: int32(o.rank), log: newLog(e.stderr)}
+	defer p.close()
+	b, err := p.build(cancel)
+	if err != nil {
+		return err
+	}
+	go watchSupervisor(cancel)
+	defer catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })()
+	err = b.Run(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// tuneMemory keeps a broker small: many of them may share a host. With one thread of Go code more than needed nothing is won.
+func tuneMemory() {
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(4 << 30)
+	runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
+}
+
+// newLog is the broker's log on standard error, which the supervisor has put into a file.
+func newLog(w io.Writer) *zap.Logger {
+	cfg := zap.NewProductionEncoderConfig()
+	cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	cfg.ConsoleSeparator = " "
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(cfg), zapcore.Lock(zapcore.AddSync(w)), zapcore.InfoLevel))
+}
+
+// orphanLimit is how long a broker whose supervisor is dead may take to write down what it holds.
+const orphanLimit = 2 * time.Second
+
+// watchSupervisor ends the broker when its supervisor is dead: the liveness pipe ends. That is no orderly stop, as nobody could
+// wait for it: the spawners end the tasks, and the state directory has what the next leader needs.
+func watchSupervisor(cancel context.CancelCauseFunc) {
+	unix.CloseOnExec(brokerLiveFD)
+	live := os.NewFile(brokerLiveFD, "liveness")
+	var buf [1]byte
+	if _, err := live.Read(buf[:]); err != io.EOF {
+		return // not started by a supervisor
+	}
+	cancel(errOrphaned)
+	time.Sleep(orphanLimit)
+	os.Exit(1)
+}
+
+var errOrphaned = fmt.Errorf("the supervisor is dead")
+
+// catchTermination calls stop once at the first SIGTERM or SIGINT. Signals that a batch system or a terminal sends to everything
+// around it are swallowed: the supervisor decides. (Not ignored: that would be inherited by tasks.)
+func catchTermination(stop func(os.Signal)) (release func()) {
+	ch := make(chan os.Signal, 4)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU)
+	quit := make(chan struct{})
+	go func() {
+		for stopped := false; ; {
+			select {
+			case sig := <-ch:
+				if (sig == syscall.SIGTERM || sig == syscall.SIGINT) && !stopped {
+					stopped = true
+					stop(sig)
+				}
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(ch); close(quit) }
+}
+
+// attributes are those that the broker's own code does not know.
+func attributes(info *boot.Info) map[string]string {
+	attrs := map[string]string{
+		"instance-level":   strconv.Itoa(info.Level),
+		"security.owner":   strconv.Itoa(os.Getuid()),
+		"broker.starttime": strconv.FormatFloat(info.Start, 'f', 6, 64),
+		"rundir-cleanup":   "1",
+		"statedir-cleanup": "0",
+		"tbon.topo":        "kary:" + strconv.Itoa(info.Fanout),
+	}
+	if info.TempState {
+		attrs["statedir-cleanup"] = "1"
+	}
+	if info.ParentURI != "" {
+		attrs["parent-uri"], attrs["jobid"] = info.ParentURI, info.JobID
+	}
+	return attrs
+}

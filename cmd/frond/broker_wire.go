@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/frond-hpc/frond/broker"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/jobsvc"
+	"github.com/frond-hpc/frond/broker/store"
+	"github.com/frond-hpc/frond/overlay"
+	"github.com/frond-hpc/frond/overlay/boot"
+	"go.uber.org/zap"
+)
+
+// brokerProcess wires the parts of one broker together.
+type brokerProcess struct {
+	info  *boot.Info
+	rank  int32
+	log   *zap.Logger
+	store *store.Store // the leader's
+}
+
+// build makes the broker. fatal ends it with a cause.
+func (p *brokerProcess) build(fatal context.CancelCauseFunc) (*broker.Broker, error) {
+	cfg, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	if p.rank == 0 {
+		if err := p.openStore(&cfg, fatal); err != nil {
+			return nil, err
+		}
+	}
+	return broker.New(cfg)
+}
+
+// config is what all brokers have.
+func (p *brokerProcess) config() (broker.Config, error) {
+	tree, err := p.overlay()
+	if err != nil {
+		return broker.Config{}, err
+	}
+	return broker.Config{
+		Name:     p.info.Name,
+		Version:  version,
+		RunDir:   p.info.RunDir,
+		StateDir: p.info.StateDir,
+		Attrs:    attributes(p.info),
+		Overlay:  tree,
+		Listen:   p.info.TreeAddr(int(p.rank)),
+		Log:      p.log,
+	}, nil
+}
+
+// joinLimit is how long a broker tries to become a member; the supervisor gives up a little later.
+const joinLimit = startLimit - 5*time.Second
+
+func (p *brokerProcess) overlay() (overlay.Config, error) {
+	resources, err := p.info.LoadResources(int(p.rank))
+	if err != nil {
+		return overlay.Config{}, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return overlay.Config{}, fmt.Errorf("find out the host's name: %w", err)
+	}
+	cfg := overlay.Config{
+		Rank: p.rank, Size: p.info.Size, Leader: p.rank == 0, Fanout: p.info.Fanout,
+		UUID: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()),
+		Rand: rand.Uint64(),
+		Info: overlay.Info{Hostname: host, BootID: boot.BootID(), PID: os.Getpid(), Version: version, Resources: resources},
+	}
+	if !cfg.Leader {
+		cfg.Parent, cfg.Fallback = p.info.TreeAddr(p.info.Parent(int(p.rank))), p.info.Fallback(int(p.rank))
+		cfg.JoinLimit = joinLimit
+	}
+	return cfg, nil
+}
+
+// openStore opens the state directory and adds what only the leader has.
+func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseFunc) error {
+	st, loaded, err := openPatiently(p.info.StateDir, store.Options{Temp: p.info.TempState, MustExist: p.info.Recover, TakenOver: fatal})
+	if err != nil {
+		return err
+	}
+	p.store = st
+	judgeMembers(loaded.Members, p.info.RunDir, orphanLimit)
+	cfg.Overlay.Epoch, cfg.Overlay.Known = loaded.Epoch, knownMembers(loaded.Members)
+	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
+		Size: p.info.Size, Now: time.Now()})
+	if err != nil {
+		return err
+	}
+	cfg.Services = append(cfg.Services, broker.ServiceSpec{Service: jobs, Driver: st, Await: true})
+	return nil
+}
+
+// openPatiently opens a state directory. One that is in use gets the time that a leader needs which has just lost its supervisor.
+func openPatiently(dir string, opts store.Options) (*store.Store, *job.Loaded, error) {
+	for end := time.Now().Add(orphanLimit); ; time.Sleep(20 * time.Millisecond) {
+		st, loaded, err := store.Open(dir, opts)
+		if !errors.Is(err, store.ErrInUse) || time.Now().After(end) {
+			return st, loaded, err
+		}
+	}
+}
+
+// close writes down what the leader holds.
+func (p *brokerProcess) close() error {
+	if p.store == nil {
+		return nil
+	}
+	return errors.Join(p.store.Close())
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/overlay/wire"
+)
+
+// reconnectLimit is how long a command keeps trying when the broker is away: a leader is restarted in place.
+const reconnectLimit = 30 * time.Second
+
+var errNoInstance = errors.New("no instance: FROND_URI is not set; start one with 'frond start', or name one of 'frond list' with --instance")
+
+// uri is where the instance is: --instance, else FROND_URI, else the user's only instance.
+func (e *env) uri() (string, error) {
+	if e.target != "" {
+		return e.resolve(e.target)
+	}
+	if uri := e.getenv("FROND_URI"); uri != "" {
+		return uri, nil
+	}
+	return "", errNoInstance
+}
+
+// resolve makes a URI of a URI or of the name of a registered instance.
+func (e *env) resolve(target string) (string, error) {
+	if strings.Contains(target, "://") {
+		return target, nil
+	}
+	reg, err := boot.OpenRegistry(e.getenv)
+	if err != nil {
+		return "", err
+	}
+	entry, err := reg.Get(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("no instance is called " + target + "; 'frond list' shows them")
+	}
+	return entry.URI, err
+}
+
+// connect dials the instance.
+func (e *env) connect(ctx context.Context) (*client.Client, error) {
+	uri, err := e.uri()
+	if err != nil {
+		return nil, err
+	}
+	return client.Dial(ctx, uri, client.WithVersion(version), client.WithReconnect(reconnectLimit))
+}
+
+// connected runs f with a connection to the instance.
+func (e *env) connected(ctx context.Context, f func(c *client.Client) error) error {
+	c, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// rankTarget is the target of a call for --rank: a rank, or the broker that the client is connected to (or the nearest one above
+// that has the service) for a negative one.
+func rankTarget(rank int) int32 {
+	if rank < 0 {
+		return wire.Any
+	}
+	return int32(rank)
+}
+
+// call calls a method on a target.
+func call[Req, Rep any](ctx context.Context, c *client.Client, m rpc.Method[Req, Rep], target int32, req Req) (Rep, error) {
+	return client.Call(ctx, c, m, req, client.Rank(target))
+}
+
+// stream calls each with every answer of a stream until its end.
+func stream[Req, Rep any](ctx context.Context, c *client.Client, m rpc.Method[Req, Rep], target int32, req Req, each func(Rep) error) error {
+	s, err := client.Open(ctx, c, m, req, client.Rank(target))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for {
+		rep, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = each(rep)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

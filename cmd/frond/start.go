@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// startOptions is what the user asks of `frond start`.
+type startOptions struct {
+	brokers   int
+	fanout    int
+	statedir  string
+	recover   bool
+	resources string // short form; empty = what this host has
+	name      string
+	detach    bool
+	ready     int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
+	lease     string
+	onExit    string
+	command   []string
+}
+
+const startLong = `Start an instance on this host and run a command in it.
+
+Brokers are started as processes of their own, with this host's cores dealt out among them. The command runs
+with FROND_URI set and frond in its PATH; without a command, a shell if there is a terminal; else the instance works its
+queue off and ends. When the command ends while jobs are active, the instance waits for them (--on-exit).
+
+SIGINT, SIGTERM and SIGHUP are passed to the command, then all is ended in order; a second one hastens. Everything that
+was started ends with the instance: brokers, tasks, and whatever the command left in the background.
+
+Exit code: the command's, or 128 + the number of the signal that ended it; 1 if the instance failed.`
+
+func newStartCmd(e *env) *cobra.Command {
+	o := &startOptions{}
+	cmd := &cobra.Command{
+		Use:   "start [flags] [--] [command …]",
+		Short: "Start an instance and run a command in it",
+		Long:  startLong,
+		Example: `  frond start -n 4 -- frond run -N4 -n4 hostname
+  frond start --statedir work --resources 'node[64]/core[64],gpu[4]' ./sweep.sh
+  frond start --detach --name lab && frond --instance lab submit ./job.sh`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.command = args
+			return o.run(cmd.Context(), e)
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *startOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.IntVarP(&o.brokers, "brokers", "n", 1, "number of `N` brokers")
+	f.IntVarP(&o.brokers, "test-size", "s", 1, "the same, as Flux calls it")
+	f.IntVar(&o.fanout, "fanout", 32, "children of one broker in the tree, at most `K`")
+	f.StringVar(&o.statedir, "statedir", "", "keep jobs in `DIR`: opened if it holds a state, else created")
+	f.BoolVar(&o.recover, "recover", false, "--statedir must hold a state already")
+	f.BoolVar(&o.recover, "recovery", false, "the same")
+	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4]', instead of what this host has")
+	f.StringVar(&o.resources, "fake-resources", "", "the same")
+	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
+	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
+	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
+	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
+	f.IntVar(&o.ready, "ready-fd", 0, "")
+	for _, name := range []string{"ready-fd", "test-size", "recovery", "fake-resources"} {
+		f.Lookup(name).Hidden = true
+	}
+}
+
+// maxLocalBrokers bounds --brokers: each is a process of this host.
+const maxLocalBrokers = 4096
+
+// check refuses what contradicts itself, before anything is started.
+func (o *startOptions) check() error {
+	switch {
+	case o.brokers < 1 || o.brokers > maxLocalBrokers:
+		return fmt.Errorf("--brokers %d: must be 1 to %d", o.brokers, maxLocalBrokers)
+	case o.fanout < 1:
+		return fmt.Errorf("--fanout %d: must be at least 1", o.fanout)
+	case o.recover && o.statedir == "":
+		return errors.New("--recover needs --statedir")
+	case o.onExit == "keep" && o.statedir == "":
+		return errors.New("--on-exit=keep needs --statedir: there is no other place to keep jobs in")
+	case o.onExit != "wait" && o.onExit != "cancel" && o.onExit != "keep":
+		return fmt.Errorf("--on-exit=%s: must be wait, cancel or keep", o.onExit)
+	}
+	if o.name == "" {
+		return nil
+	}
+	return boot.CheckName(o.name)
+}
+
+// leaseSeconds parses --lease.
+func (o *startOptions) leaseSeconds() (float64, error) {
+	s, err := jobspec.ParseFSD(o.lease)
+	if err != nil {
+		return 0, fmt.Errorf("--lease %s: %w", o.lease, err)
+	}
+	if s < 1 || s > 24*3600 {
+		return 0, fmt.Errorf("--lease %s: must be between 1s and 24h", o.lease)
+	}
+	return s, nil
+}
+
+func (o *startOptions) run(ctx context.Context, e *env) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if o.detach && o.ready == 0 {
+		return detach(ctx, e)
+	}
+	if o.ready > 0 {
+		unix.CloseOnExec(o.ready)
+	}
+	s := &supervisor{e: e, o: o}
+	if err := s.prepare(); err != nil {
+		s.cleanup()
+		return err
+	}
+	return s.run(ctx)
+}
+
+// stateDir makes --statedir absolute and sees to it that it is there.
+func (o *startOptions) stateDir() (string, error) {
+	dir, err := filepath.Abs(o.statedir)
+	if err != nil {
+		return "", fmt.Errorf("--statedir: %w", err)
+	}
+	if o.recover {
+		if _, err := os.Stat(filepath.Join(dir, "store.db")); err != nil {
+			return "", fmt.Errorf("--recover: %s holds no state (no store.db)", dir)
+		}
+		return dir, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("--statedir: %w", err)
+	}
+	return dir, nil
+}
+
+// newInfo is the boot file's content for these options.
+func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) {
+	lease, err := o.leaseSeconds()
+	if err != nil {
+		return nil, err
+	}
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover,
+		Start: float64(time.Now().UnixMicro()) / 1e6}
+	if o.statedir == "" {
+		info.StateDir, info.TempState = filepath.Join(rundir, "state"), true
+		err = os.Mkdir(info.StateDir, 0o700)
+	} else {
+		info.StateDir, err = o.stateDir()
+	}
+	return info, err
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/frond-hpc/frond/overlay/boot"
+)
+
+// brokerProc is one broker process of the supervisor.
+type brokerProc struct {
+	rank int
+	pid  int
+	cmd  *exec.Cmd
+}
+
+// evExit: a broker process has ended.
+type evExit struct {
+	rank, pid int
+	state     *os.ProcessState
+}
+
+// liveness is a pipe of which every broker has the reading end and the supervisor alone the writing end: it ends with the
+// supervisor, however that dies.
+type liveness struct{ r, w *os.File }
+
+func newLiveness() (*liveness, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make liveness pipe: %w", err)
+	}
+	return &liveness{r, w}, nil
+}
+
+// brokerLiveFD is the liveness pipe in a broker.
+const brokerLiveFD = 3
+
+// startBroker starts the broker process of a rank; its end is reported to events. It has a session of its own, out of reach of
+// the terminal's signals. Should it be stopped when the supervisor dies, the parent-death signal continues it, so that it
+// sees the end of the liveness pipe.
+func startBroker(info *boot.Info, rank int, environ []string, live *liveness, events chan<- any) (*brokerProc, error) {
+	log, err := os.OpenFile(info.LogFile(rank), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start broker %d: %w", rank, err)
+	}
+	defer log.Close()
+	cmd := &exec.Cmd{
+		Path:        "/proc/self/exe",
+		Args:        []string{"frond", "broker", "--rank", strconv.Itoa(rank), "--rundir", info.RunDir},
+		Env:         environ,
+		Dir:         info.BrokerDir(rank),
+		Stdout:      log,
+		Stderr:      log,
+		ExtraFiles:  []*os.File{live.r},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT},
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start broker %d: %w", rank, err)
+	}
+	b := &brokerProc{rank: rank, pid: cmd.Process.Pid, cmd: cmd}
+	go func() {
+		cmd.Wait()
+		events <- evExit{rank, b.pid, cmd.ProcessState}
+	}()
+	return b, nil
+}
+
+// died says how a process ended.
+func died(st *os.ProcessState) string {
+	ws, ok := st.Sys().(syscall.WaitStatus)
+	if ok && ws.Signaled() {
+		return "killed by signal " + strconv.Itoa(int(ws.Signal())) + " (" + ws.Signal().String() + ")"
+	}
+	return "exit code " + strconv.Itoa(st.ExitCode())
+}
+
+// whyFailed is the sentence a broker left when it could not go on, or the last lines of its log.
+func whyFailed(info *boot.Info, rank int) string {
+	if data, err := os.ReadFile(failureFile(info, rank)); err == nil && len(data) > 0 {
+		return strings.TrimSpace(string(data))
+	}
+	lines := endOfFile(info.LogFile(rank), 5)
+	if len(lines) == 0 {
+		return "its log is empty"
+	}
+	return "its log ends with:\n  " + strings.Join(lines, "\n  ")
+}
+
+// failureFile is where a broker leaves the error with which it exits.
+func failureFile(info *boot.Info, rank int) string { return info.BrokerDir(rank) + "/failure" }
+
+// endOfFile returns at most n lines from the last 8 KiB of a file.
+func endOfFile(path string, n int) []string {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	const tail = 8 << 10
+	if fi, err := f.Stat(); err == nil && fi.Size() > tail {
+		f.Seek(-tail, 2)
+	}
+	buf := make([]byte, tail)
+	k, _ := f.Read(buf)
+	text := strings.TrimSpace(string(buf[:k]))
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return lines[max(0, len(lines)-n):]
+}

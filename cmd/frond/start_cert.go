@@ -1,0 +1,5 @@
+package main
+
+import "github.com/frond-hpc/frond/overlay/boot"
+
+func makeCert(info *boot.Info) error { return nil }

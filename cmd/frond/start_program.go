@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/frond-hpc/frond/exec/guard"
+)
+
+// runProgram runs the command, or the user's shell where there is a terminal. Without either the queue is worked off, but a
+// detached instance stays until it is shut down.
+func (s *supervisor) runProgram() {
+	argv := s.o.command
+	if len(argv) == 0 && s.e.isTerminal(s.e.stdin) && s.o.ready == 0 {
+		argv = []string{shell(s.e), "-i"}
+	}
+	if len(argv) == 0 {
+		if s.o.ready == 0 {
+			s.drain()
+		}
+		return
+	}
+	program, err := guard.Start(argv, programEnviron(os.Environ(), s.info.URI(0)), "", asFile(s.e.stdin), asFile(s.e.stdout), asFile(s.e.stderr))
+	if err != nil {
+		s.err = commandError(argv[0], err)
+		s.stop(false, "the command did not start")
+		return
+	}
+	s.program = program
+	go func() {
+		st, err := program.Wait()
+		if err != nil { // the guard was killed, and by that the program
+			st = syscall.WaitStatus(syscall.SIGKILL)
+		}
+		s.events <- evProgram{st}
+	}()
+}
+
+// commandError explains why the command could not be started, with the shell's exit codes: 127 not found, 126 not executable.
+func commandError(name string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return &exitError{127, fmt.Errorf("%s: no such command", name)}
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOEXEC):
+		return &exitError{126, fmt.Errorf("%s: cannot be executed: %w", name, errors.Unwrap(err))}
+	}
+	return &exitError{126, err}
+}
+
+func shell(e *env) string {
+	if sh := e.getenv("SHELL"); sh != "" {
+		return sh
+	}
+	return "/bin/sh"
+}
+
+// programEnviron is the program's environment: the user's, with FROND_URI, and frond's own directory first in PATH.
+func programEnviron(environ []string, uri string) []string {
+	path := ""
+	var out []string
+	for _, kv := range environ {
+		switch {
+		case strings.HasPrefix(kv, "PATH="):
+			path = kv[len("PATH="):]
+		case !strings.HasPrefix(kv, "FROND_URI="):
+			out = append(out, kv)
+		}
+	}
+	if self, err := os.Executable(); err == nil {
+		path = withDir(filepath.Dir(self), path)
+	}
+	return append(out, "PATH="+path, "FROND_URI="+uri)
+}
+
+// withDir puts dir first in a PATH.
+func withDir(dir, path string) string {
+	if path == "" {
+		return dir
+	}
+	return dir + string(os.PathListSeparator) + path
+}
+
+// asFile is stream as the file that a process can inherit; nil (nothing) if it is none.
+func asFile(stream any) *os.File {
+	f, _ := stream.(*os.File)
+	return f
+}

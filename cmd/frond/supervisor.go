@@ -1,0 +1,408 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/frond-hpc/frond/exec/guard"
+	"github.com/frond-hpc/frond/overlay/boot"
+)
+
+// phase is where a supervisor stands. It only goes forward.
+type phase int
+
+const (
+	starting phase = iota // brokers are on their way
+	running               // the program runs (or nothing: a detached instance without a command)
+	ending                // a signal came: the program is given time to end
+	draining              // the program has ended, jobs are active
+	stopping              // the instance shuts down
+)
+
+// How long a supervisor waits before it becomes harsher.
+const (
+	startLimit   = 60 * time.Second // for all brokers to be online
+	programGrace = 3 * time.Second  // for the program, after a signal was passed on
+	leaderLimit  = 60 * time.Second // for the leader to end jobs and exit
+	brokerLimit  = 3 * time.Second  // for the others once it has
+	maxRestarts  = 3                // of the leader
+)
+
+// Events of the supervisor's loop, beside evExit and os.Signal.
+type (
+	evOnline   struct{ err error } // all brokers are online, or why not
+	evProgram  struct{ status syscall.WaitStatus }
+	evIdle     struct{ err error } // no job is active any more
+	evProgress struct{ active int }
+	evStarted  struct{ online, size int }
+	evShutdown struct{ err error } // the leader has begun to shut down, or why not
+	evTimer    struct{ phase phase }
+)
+
+// supervisor starts the brokers of one host, runs the program, and sees to it that nothing is left. All of its state belongs to
+// the goroutine of run; others send it events.
+type supervisor struct {
+	e       *env
+	o       *startOptions
+	info    *boot.Info
+	dir     *boot.RunDir
+	reg     boot.Registry
+	entry   boot.Entry
+	live    *liveness
+	environ []string // of brokers
+
+	events   chan any
+	phase    phase
+	brokers  map[int]*brokerProc // those that live
+	program  *guard.Program
+	code     int
+	err      error // why the instance failed
+	signals  int
+	restarts int
+	clients  context.Context // of the goroutines that talk to the leader
+	shown    bool            // a progress line stands on the terminal
+	told     bool            // that jobs are active
+}
+
+// run supervises until everything has ended, and returns the command's exit code.
+func (s *supervisor) run(ctx context.Context) error {
+	defer s.cleanup()
+	s.events = make(chan any, 64)
+	s.brokers = make(map[int]*brokerProc)
+	clients, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.clients = clients
+	stop := s.catchSignals()
+	defer stop()
+	s.startAll()
+	for !s.done() {
+		s.step(<-s.events)
+	}
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.code != 0:
+		return &exitError{Code: s.code}
+	}
+	return nil
+}
+
+func (s *supervisor) done() bool { return s.phase == stopping && len(s.brokers) == 0 }
+
+func (s *supervisor) step(ev any) {
+	switch ev := ev.(type) {
+	case evExit:
+		s.onExit(ev)
+	case os.Signal:
+		s.onSignal(ev)
+	case evOnline:
+		s.onOnline(ev)
+	case evProgram:
+		s.onProgram(ev)
+	case evProgress:
+		s.onProgress(ev)
+	case evStarted:
+		s.onStarted(ev)
+	case evIdle:
+		s.onIdle(ev)
+	case evShutdown:
+		s.onShutdown(ev)
+	case evTimer:
+		s.onTimer(ev)
+	}
+}
+
+// catchSignals turns signals into events. What was ignored before (nohup) stays ignored.
+func (s *supervisor) catchSignals() (stop func()) {
+	ch := make(chan os.Signal, 8)
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(ch, sig)
+		}
+	}
+	quit := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case sig := <-ch:
+				s.events <- sig
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(ch); close(quit) }
+}
+
+func (s *supervisor) after(d time.Duration) {
+	ph := s.phase
+	time.AfterFunc(d, func() { s.events <- evTimer{ph} })
+}
+
+// startAll starts every broker, the leader first, and waits for them on the side.
+func (s *supervisor) startAll() {
+	for rank := range s.info.Size {
+		if err := s.start(rank); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(s.clients, startLimit)
+		defer cancel()
+		s.events <- evOnline{waitOnline(ctx, s.info, s.startProgress())}
+	}()
+}
+
+func (s *supervisor) start(rank int) error {
+	b, err := startBroker(s.info, rank, s.environ, s.live, s.events)
+	if err == nil {
+		s.brokers[rank] = b
+	}
+	return err
+}
+
+func (s *supervisor) onOnline(ev evOnline) {
+	s.clearLine()
+	if s.phase != starting {
+		return
+	}
+	if ev.err != nil {
+		s.fail(s.whoIsMissing(ev.err))
+		return
+	}
+	s.phase = running
+	if err := s.reg.Add(s.entry); err != nil {
+		s.say("%v", err) // it runs all the same, but cannot be found by name
+	}
+	s.runProgram()
+	s.announce()
+}
+
+// onProgram: the command has ended; its code is the supervisor's.
+func (s *supervisor) onProgram(ev evProgram) {
+	s.code = statusCode(ev.status)
+	switch s.phase {
+	case running:
+		s.afterProgram()
+	case ending:
+		s.stop(false, "interrupted")
+	}
+}
+
+// afterProgram does what --on-exit says.
+func (s *supervisor) afterProgram() {
+	switch s.o.onExit {
+	case "keep":
+		s.stop(true, "the command has ended")
+	case "cancel":
+		s.stop(false, "the command has ended")
+	default:
+		s.drain()
+	}
+}
+
+// drain waits until no job is active.
+func (s *supervisor) drain() {
+	s.phase = draining
+	go func() { s.events <- evIdle{watchActive(s.clients, s.info, s.events)} }()
+}
+
+func (s *supervisor) onIdle(ev evIdle) {
+	s.clearLine()
+	if s.phase != draining {
+		return
+	}
+	if ev.err != nil {
+		s.say("cannot wait for the active jobs: %v", ev.err)
+	}
+	s.stop(false, "no job is active")
+}
+
+// onSignal passes the first signal on and ends everything; the next one hastens.
+func (s *supervisor) onSignal(sig os.Signal) {
+	s.signals++
+	num := sig.(syscall.Signal)
+	if s.signals > 1 && s.phase >= ending && s.phase != draining {
+		s.hasten()
+		return
+	}
+	switch s.phase {
+	case starting, draining:
+		s.code = 128 + int(num)
+		s.stop(false, "interrupted by "+num.String())
+	case running:
+		s.code = 128 + int(num)
+		if s.program == nil {
+			s.stop(false, "interrupted by "+num.String())
+			return
+		}
+		s.phase = ending
+		s.program.Signal(num)
+		s.after(programGrace)
+	}
+}
+
+// hasten kills what would not end in time.
+func (s *supervisor) hasten() {
+	if s.phase == ending {
+		s.stop(false, "interrupted")
+	}
+	for _, b := range s.brokers {
+		b.cmd.Process.Signal(syscall.SIGKILL)
+	}
+}
+
+// onExit: a broker has ended.
+func (s *supervisor) onExit(ev evExit) {
+	delete(s.brokers, ev.rank)
+	switch {
+	case s.phase == stopping:
+		if ev.rank == 0 {
+			s.signalBrokers(syscall.SIGTERM)
+			s.after(brokerLimit)
+		}
+	case s.phase == starting:
+		s.fail(fmt.Errorf("broker %d did not start (%s): %s", ev.rank, died(ev.state), whyFailed(s.info, ev.rank)))
+	case ev.state.Success(): // told to by someone: 'frond shutdown'
+		if ev.rank == 0 {
+			s.stopped()
+		}
+	case ev.rank == 0:
+		s.leaderDied(ev)
+	default:
+		s.brokerDied(ev)
+	}
+}
+
+// leaderDied brings the leader back, if its state is not lost with it.
+func (s *supervisor) leaderDied(ev evExit) {
+	how := fmt.Sprintf("the leader (broker 0, pid %d) died: %s", ev.pid, died(ev.state))
+	switch {
+	case s.info.TempState:
+		s.fail(errors.New(how + "; its jobs are lost. With --statedir it would have been restarted"))
+		return
+	case s.restarts >= maxRestarts:
+		s.fail(fmt.Errorf("%s; it has been restarted %d times already. The state is in %s", how, s.restarts, s.info.StateDir))
+		return
+	}
+	s.restarts++
+	s.say("%s; restarting it from %s (%d of %d)", how, s.info.StateDir, s.restarts, maxRestarts)
+	if err := s.start(0); err != nil {
+		s.fail(err)
+	}
+}
+
+// brokerDied tells the leader at once, which need not wait for leases then.
+func (s *supervisor) brokerDied(ev evExit) {
+	s.say("broker %d (pid %d) died: %s; jobs that ran there run again elsewhere", ev.rank, ev.pid, died(ev.state))
+	go tellDead(s.clients, s.info, ev.rank, ev.pid)
+}
+
+// fail ends everything because of err.
+func (s *supervisor) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+	s.stop(true, "failed")
+}
+
+// stop shuts the instance down: the program first, then jobs and brokers.
+func (s *supervisor) stop(keep bool, reason string) {
+	if s.phase == stopping {
+		return
+	}
+	s.phase = stopping
+	program := s.program
+	_, leader := s.brokers[0]
+	go func() {
+		if program != nil {
+			program.Close()
+		}
+		err := errNoLeader
+		if leader {
+			err = shutdownInstance(s.clients, s.info, keep, reason)
+		}
+		s.events <- evShutdown{err}
+	}()
+	s.after(leaderLimit)
+}
+
+var errNoLeader = errors.New("there is no leader")
+
+// stopped: the instance was shut down by someone else; what is left is the program.
+func (s *supervisor) stopped() {
+	if s.program == nil {
+		s.code = 0
+	} else {
+		s.say("the instance was shut down")
+	}
+	s.stop(true, "")
+}
+
+func (s *supervisor) onShutdown(ev evShutdown) {
+	if ev.err != nil {
+		s.signalBrokers(syscall.SIGTERM)
+		s.after(brokerLimit)
+	}
+}
+
+func (s *supervisor) onTimer(ev evTimer) {
+	switch {
+	case ev.phase != s.phase:
+	case s.phase == ending:
+		s.stop(false, "interrupted")
+	case s.phase == stopping:
+		s.signalBrokers(syscall.SIGKILL)
+	}
+}
+
+func (s *supervisor) signalBrokers(sig syscall.Signal) {
+	for _, b := range s.brokers {
+		b.cmd.Process.Signal(sig)
+	}
+}
+
+// cleanup takes away all that would be left: program, registry entry, run directory.
+func (s *supervisor) cleanup() {
+	if s.program != nil {
+		s.program.Close()
+	}
+	if s.entry.Name != "" {
+		s.reg.Remove(s.entry)
+	}
+	if s.live != nil {
+		s.live.w.Close()
+		s.live.r.Close()
+	}
+	if s.dir != nil {
+		s.dir.Remove()
+	}
+}
+
+// say prints a line for the user.
+func (s *supervisor) say(format string, args ...any) {
+	s.clearLine()
+	fmt.Fprintf(s.e.stderr, "frond start: "+format+"\n", args...)
+}
+
+func (s *supervisor) clearLine() {
+	if s.shown {
+		io.WriteString(s.e.stderr, "\r\x1b[K")
+		s.shown = false
+	}
+}
+
+// statusCode is the exit code for a wait status: 128 + the signal's number for a death by one.
+func statusCode(st syscall.WaitStatus) int {
+	if st.Signaled() {
+		return 128 + int(st.Signal())
+	}
+	return st.ExitStatus()
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/spf13/cobra"
+)
+
+func newUptimeCmd(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "uptime",
+		Short: "Show in one line how long the instance has been running, and how large it is",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.connected(cmd.Context(), func(c *client.Client) error { return showUptime(cmd.Context(), e, c) })
+		},
+	}
+}
+
+// showUptime prints a line like that of `flux uptime`: time, age, owner, depth (the instance's level), size, and what is amiss.
+func showUptime(ctx context.Context, e *env, c *client.Client) error {
+	attrs, err := call(ctx, c, api.AttrList, wire.Any, api.Empty{})
+	if err != nil {
+		return err
+	}
+	tree, err := call(ctx, c, api.OverlayStatus, wire.Any, api.Empty{})
+	if err != nil {
+		return err
+	}
+	nodes, err := call(ctx, c, api.ResourceStatus, wire.Any, api.Empty{})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	start, _ := strconv.ParseFloat(attrs.Attrs["broker.starttime"], 64)
+	line := fmt.Sprintf(" %s run %s,  owner %s,  depth %s,  size %s", now.Format("15:04:05"),
+		ageText(float64(now.UnixMicro())/1e6-start), owner(attrs.Attrs["security.owner"]), attrs.Attrs["instance-level"], attrs.Attrs["size"])
+	fmt.Fprintln(e.stdout, line+amiss(tree, nodes))
+	return nil
+}
+
+// amiss counts drained nodes and brokers that are not online.
+func amiss(tree api.OverlayStatusRep, nodes api.ResourceStatusRep) string {
+	drained, offline := 0, 0
+	for _, n := range nodes.Nodes {
+		if n.Drained {
+			drained++
+		}
+	}
+	for _, m := range tree.Members {
+		if m.State != "online" && m.State != "left" {
+			offline++
+		}
+	}
+	var text strings.Builder
+	if drained > 0 {
+		fmt.Fprintf(&text, ",  %d drained", drained)
+	}
+	if offline > 0 {
+		fmt.Fprintf(&text, ",  %d offline", offline)
+	}
+	return text.String()
+}
+
+// owner is the name of a user id, or the id where it has none.
+func owner(uid string) string {
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username
+	}
+	return uid
+}
+
+// ageText writes seconds as a duration with one unit: 4.2s, 14m, 2.1h, 3.5d.
+func ageText(secs float64) string {
+	switch {
+	case secs < 60:
+		return fmt.Sprintf("%.1fs", max(secs, 0))
+	case secs < 3600:
+		return fmt.Sprintf("%.0fm", secs/60)
+	case secs < 86400:
+		return fmt.Sprintf("%.1fh", secs/3600)
+	}
+	return fmt.Sprintf("%.1fd", secs/86400)
+}

@@ -13,7 +13,6 @@ package script
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,29 +22,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/frond-hpc/frond/test/harness"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// binDir holds the frond binary that the scripts run.
-var binDir string
-
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "frondbin")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binDir = dir
-	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "frond"), "github.com/frond-hpc/frond/cmd/frond").CombinedOutput()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "build frond: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 func TestScripts(t *testing.T) {
 	dirs, err := filepath.Glob("*/*.txtar")
@@ -69,23 +50,22 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// mark is the variable by which a script's processes are found; they inherit it.
-const mark = "SCRIPT_MARK"
-
 func setup(env *testscript.Env) error {
 	run, err := os.MkdirTemp("", "fr") // short: socket paths have a limit
 	if err != nil {
 		return err
 	}
 	env.Defer(func() {
-		killAll(env.WorkDir)
+		harness.KillAll(run)
 		os.RemoveAll(run)
 	})
-	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+	for _, kv := range harness.Environ(run) {
+		name, value, _ := strings.Cut(kv, "=")
+		if name == "PATH" || name == harness.Mark || strings.HasPrefix(name, "FROND_") {
+			env.Setenv(name, value)
+		}
+	}
 	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("FROND_HOME", filepath.Join(env.WorkDir, ".frond"))
-	env.Setenv("FROND_RUNDIR", run)
-	env.Setenv(mark, env.WorkDir)
 	return nil
 }
 
@@ -119,39 +99,23 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 // patience is how long scripts wait for what must come.
 const patience = 30 * time.Second
 
-func until(limit time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
-}
-
 func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
-	if !until(patience, func() bool { return (ts.Exec(args[0], args[1:]...) == nil) != neg }) {
+	if !harness.Until(patience, func() bool { return (ts.Exec(args[0], args[1:]...) == nil) != neg }) {
 		ts.Fatalf("%v: not within %v", args, patience)
 	}
 }
 
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
-	if !until(patience, func() bool { fi, err := os.Stat(path); return err == nil && fi.Size() > 0 }) {
+	if !harness.Until(patience, func() bool { fi, err := os.Stat(path); return err == nil && fi.Size() > 0 }) {
 		ts.Fatalf("%s: not there within %v", args[0], patience)
 	}
 }
 
 func cmdNothingLeft(ts *testscript.TestScript, _ bool, _ []string) {
 	var left []string
-	gone := until(10*time.Second, func() bool {
-		left = nil
-		for _, p := range processes(ts.Getenv(mark)) {
-			left = append(left, fmt.Sprintf("process %d: %s", p.pid, p.cmdline))
-		}
-		dirs, _ := filepath.Glob(filepath.Join(ts.Getenv("FROND_RUNDIR"), "frond-*", "*"))
-		left = append(left, dirs...)
+	gone := harness.Until(10*time.Second, func() bool {
+		left = harness.Left(ts.Getenv(harness.Mark), ts.Getenv("FROND_RUNDIR"))
 		return len(left) == 0
 	})
 	if !gone {
@@ -160,30 +124,24 @@ func cmdNothingLeft(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 func cmdSignalBroker(ts *testscript.TestScript, _ bool, args []string) {
-	sig := signalNumber(ts, args[1])
-	var pid int
-	found := until(patience, func() bool {
-		for _, p := range processes(ts.Getenv(mark)) {
-			if strings.HasPrefix(p.cmdline, "frond broker --rank "+args[0]+" ") {
-				pid = p.pid
-			}
-		}
-		return pid > 0
-	})
-	if !found {
-		ts.Fatalf("there is no broker %s", args[0])
-	}
-	send(ts, pid, sig)
+	signalProcess(ts, "frond broker --rank "+args[0]+" ", args[1])
 }
 
 func cmdSignalStart(ts *testscript.TestScript, _ bool, args []string) {
-	for _, p := range processes(ts.Getenv(mark)) {
-		if strings.HasPrefix(p.cmdline, "frond start ") {
-			send(ts, p.pid, signalNumber(ts, args[0]))
-			return
-		}
+	signalProcess(ts, "frond start ", args[0])
+}
+
+func signalProcess(ts *testscript.TestScript, prefix, name string) {
+	sig := signalNumber(ts, name)
+	pid := 0
+	if !harness.Until(patience, func() bool { pid = harness.Find(ts.Getenv(harness.Mark), prefix); return pid > 0 }) {
+		ts.Fatalf("there is no process %q", prefix)
 	}
-	ts.Fatalf("there is no supervisor")
+	if sig == syscall.SIGKILL {
+		harness.Kill(pid)
+		return
+	}
+	ts.Check(syscall.Kill(pid, sig))
 }
 
 func signalNumber(ts *testscript.TestScript, name string) syscall.Signal {
@@ -195,42 +153,4 @@ func signalNumber(ts *testscript.TestScript, name string) syscall.Signal {
 	}
 	ts.Fatalf("unknown signal %s", name)
 	return 0
-}
-
-func send(ts *testscript.TestScript, pid int, sig syscall.Signal) {
-	ts.Check(syscall.Kill(pid, sig))
-	if sig == syscall.SIGKILL {
-		until(patience, func() bool { return syscall.Kill(pid, 0) != nil })
-	}
-}
-
-type process struct {
-	pid     int
-	cmdline string
-}
-
-// processes lists the living processes that carry the mark of a script, but for the one that runs it.
-func processes(work string) []process {
-	var list []process
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		environ, err := os.ReadFile(dir + "/environ")
-		if err != nil || !strings.Contains("\x00"+string(environ), "\x00"+mark+"="+work+"\x00") {
-			continue
-		}
-		cmdline, _ := os.ReadFile(dir + "/cmdline")
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		list = append(list, process{pid, strings.ReplaceAll(string(cmdline), "\x00", " ")})
-	}
-	return list
-}
-
-// killAll ends what a failed script has left.
-func killAll(work string) {
-	for range 3 {
-		for _, p := range processes(work) {
-			syscall.Kill(p.pid, syscall.SIGKILL)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }

@@ -1,0 +1,120 @@
+// Package harness is what end-to-end tests share: the frond binary, built once a test process, and a way to find every process
+// that a test has started.
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var binDir string
+
+// Main is for TestMain: it builds the frond binary, runs the tests and removes it.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "frondbin")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binDir = dir
+	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "frond"), "github.com/frond-hpc/frond/cmd/frond").CombinedOutput()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "build frond: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// BinDir is the directory of the frond binary.
+func BinDir() string { return binDir }
+
+// Mark is the environment variable by which a test's processes are found: all of them inherit it.
+const Mark = "FRONDTEST_MARK"
+
+// Environ is the environment of one test: frond first in PATH, and a home, a registry and a run directory of its own in dir, which
+// must be short (socket paths) and is the mark.
+func Environ(dir string) []string {
+	path := binDir + string(os.PathListSeparator) + os.Getenv("PATH")
+	return append(os.Environ(), "PATH="+path, "HOME="+dir, "FROND_HOME="+filepath.Join(dir, "home"), "FROND_RUNDIR="+dir, "FROND_URI=", Mark+"="+dir)
+}
+
+// Process is a living process.
+type Process struct {
+	PID  int
+	Args string // separated by blanks
+}
+
+// Processes lists the living processes that carry a mark.
+func Processes(mark string) []Process {
+	var list []Process
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		environ, err := os.ReadFile(dir + "/environ")
+		if err != nil || !strings.Contains("\x00"+string(environ), "\x00"+Mark+"="+mark+"\x00") {
+			continue
+		}
+		args, _ := os.ReadFile(dir + "/cmdline")
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		list = append(list, Process{pid, strings.ReplaceAll(string(args), "\x00", " ")})
+	}
+	return list
+}
+
+// Find returns the process with this mark whose arguments begin with prefix; 0 if there is none.
+func Find(mark, prefix string) int {
+	for _, p := range Processes(mark) {
+		if strings.HasPrefix(p.Args, prefix) {
+			return p.PID
+		}
+	}
+	return 0
+}
+
+// Left describes what a test has left: processes with its mark, and run directories.
+func Left(mark, rundir string) []string {
+	left, _ := filepath.Glob(filepath.Join(rundir, "frond-*", "*"))
+	for _, p := range Processes(mark) {
+		left = append(left, fmt.Sprintf("process %d: %s", p.PID, p.Args))
+	}
+	return left
+}
+
+// KillAll ends whatever carries the mark, for tests that failed.
+func KillAll(mark string) {
+	for range 5 {
+		procs := Processes(mark)
+		for _, p := range procs {
+			syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+		if len(procs) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Kill ends a process by SIGKILL and waits until it is gone.
+func Kill(pid int) {
+	syscall.Kill(pid, syscall.SIGKILL)
+	Until(10*time.Second, func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+// Until waits until ok, for at most limit, and tells whether it came to be.
+func Until(limit time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}

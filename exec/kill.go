@@ -1,0 +1,141 @@
+package exec
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// Signal numbers of Linux, the same on all architectures that Go runs on but mips.
+const (
+	sigKILL = 9
+	sigALRM = 14
+	sigTERM = 15
+)
+
+// Types of exceptions. What has typeLease is run again by the leader.
+const (
+	typeExec    = "exec"
+	typeTimeout = "timeout"
+	typeLease   = "lease"
+)
+
+func (m *Machine) exception(r *run, typ string, severity int, note string) {
+	m.record(r, Record{Kind: RecException, Type: typ, Severity: severity, Note: note})
+}
+
+func (r *run) killTimeout() int64 {
+	if r.job.Spec == nil {
+		return 0
+	}
+	return nanos(r.shell().KillTimeout)
+}
+
+// nanos converts seconds, with room to be added to any time.
+func nanos(s float64) int64 {
+	return int64(min(max(s, 0)*1e9, math.MaxInt64/4))
+}
+
+func (m *Machine) onKillRuns(ev KillRuns) {
+	if ev.Session != m.session {
+		return
+	}
+	for _, ref := range ev.Runs {
+		r := m.runs[ref]
+		switch {
+		case r == nil || r.over:
+		case ev.End:
+			m.end(r, sigTERM, r.killTimeout())
+		default:
+			m.signal(r, ev.Signal)
+		}
+	}
+}
+
+// signal passes a signal on. A mock run dies of those that end a process by default, and ignores the others.
+func (m *Machine) signal(r *run, sig int) {
+	if !r.mock {
+		m.act(Signal{r.job.ID, sig})
+		return
+	}
+	switch sig {
+	case 0, 17, 18, 19, 20, 21, 22, 23, 28: // test, CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH
+	default:
+		r.status = jobspec.TaskStatus(sig)
+		m.finish(r, m.wall)
+	}
+}
+
+// end tells a run to end with sig, and has it killed when it has not after grace. Who is ending already gets no more time.
+func (m *Machine) end(r *run, sig int, grace int64) {
+	if r.ending && sig != sigKILL {
+		if r.killAt > m.now+grace {
+			r.killAt = m.now + grace
+			m.reschedule(r)
+		}
+		return
+	}
+	r.ending = true
+	r.limitAt, r.warnAt, r.exitAt = 0, 0, 0
+	r.killDelay = max(grace, int64(time.Second))
+	r.killAt = m.now + grace
+	if grace <= 0 {
+		sig = sigKILL
+		r.killAt = m.now + r.killDelay
+	}
+	m.signal(r, sig)
+	if !r.over {
+		m.reschedule(r)
+	}
+}
+
+// setLimits sets the deadlines that count from a run's start.
+func (m *Machine) setLimits(r *run) {
+	limit := int64(r.job.Limit)
+	if limit <= 0 || r.ending {
+		return
+	}
+	r.limitAt = m.now + limit
+	if sh := r.shell(); sh.Signal > 0 && sh.SignalLeft > 0 && nanos(sh.SignalLeft) < limit {
+		r.warnAt = r.limitAt - nanos(sh.SignalLeft)
+	}
+	m.reschedule(r)
+}
+
+// reschedule puts the run where its earliest deadline is.
+func (m *Machine) reschedule(r *run) {
+	var at int64
+	for _, t := range [...]int64{r.limitAt, r.warnAt, r.killAt, r.exitAt, r.mockAt} {
+		at = earliest(at, t)
+	}
+	m.timers.set(r, at)
+}
+
+// onDeadline does one thing that is due for r.
+func (m *Machine) onDeadline(r *run) {
+	due := func(t int64) bool { return t != 0 && t <= m.now }
+	switch {
+	case due(r.mockAt):
+		m.endMock(r)
+		return
+	case due(r.warnAt):
+		r.warnAt = 0
+		m.signal(r, r.shell().Signal)
+	case due(r.limitAt):
+		m.exception(r, typeTimeout, 0, "resource allocation expired")
+		m.end(r, sigALRM, r.killTimeout())
+	case due(r.exitAt):
+		note := fmt.Sprintf("a task exited and exit-timeout=%s has expired", jobspec.FormatFSD(r.shell().ExitTimeout))
+		m.exception(r, typeExec, 0, note)
+		m.end(r, sigTERM, r.killTimeout())
+	case due(r.killAt):
+		r.killAt = m.now + r.killDelay
+		r.killDelay = min(2*r.killDelay, int64(maxKillDelay))
+		m.signal(r, sigKILL)
+	}
+	if !r.over {
+		m.reschedule(r)
+	}
+}

@@ -1,0 +1,335 @@
+package jobsvc
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/broker/store/mem"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
+	"github.com/stretchr/testify/require"
+)
+
+// rig drives the service by hand: a store in memory, no scheduler and no nodes but what the test plays.
+type rig struct {
+	t       *testing.T
+	s       *Service
+	now     time.Time
+	store   *mem.Store
+	leader  *mem.Leader
+	fail    error // the next commits fail with it
+	tag     uint64
+	answers map[uint64][]reactor.Answer
+	calls   []reactor.Call
+	notices []any // to sched
+	stopped bool
+	wake    time.Time
+	pending []reactor.Done
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, now: time.Unix(1700000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
+	r.boot()
+	return r
+}
+
+func (r *rig) boot() {
+	var l *job.Loaded
+	r.leader, l = r.store.Open()
+	s, err := New(Config{Loaded: l, Size: 1, Now: r.now})
+	require.NoError(r.t, err)
+	r.s = s
+	r.in(reactor.Start{})
+	r.in(api.NodesChanged{Add: []resource.Node{{Index: 0, Name: "n0", Cores: resource.MaskRange(0, 3)}}, Up: []int{0}})
+	r.in(api.Membership{Rank: 0, State: "online", UUID: "u0"})
+}
+
+func (r *rig) in(v any) {
+	r.handle(v)
+	r.settle()
+}
+
+// settle lets the store answer and the timer run until nothing is left to do at this moment.
+func (r *rig) settle() {
+	for i := 0; i < 100; i++ {
+		switch {
+		case len(r.pending) > 0:
+			d := r.pending[0]
+			r.pending = r.pending[1:]
+			r.handle(d)
+		case !r.wake.IsZero() && r.wake.Sub(r.now) < 100*time.Millisecond:
+			r.now = later(r.now, r.wake)
+			r.wake = time.Time{}
+			r.handle(reactor.Wake{})
+		default:
+			return
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (r *rig) handle(v any) {
+	var out reactor.Out
+	r.s.Handle(r.now, v, &out)
+	for _, it := range out.Items {
+		switch it := it.(type) {
+		case reactor.Answer:
+			r.answers[it.Req.Tag] = append(r.answers[it.Req.Tag], it)
+		case reactor.Call:
+			r.calls = append(r.calls, it)
+		case reactor.Notify:
+			if it.To == "sched" {
+				r.notices = append(r.notices, it.Notice)
+			} else {
+				r.stopped = true
+			}
+		case reactor.WakeAt:
+			r.wake = it.T
+		case reactor.Do:
+			r.do(it.Effect)
+		}
+	}
+	require.NoError(r.t, r.s.Check())
+}
+
+func (r *rig) do(effect any) {
+	if _, ok := effect.(*job.Commit); ok && r.fail != nil {
+		r.pending = append(r.pending, reactor.Done{Effect: effect, Err: r.fail})
+		return
+	}
+	r.leader.Do(r.now, effect, func(res any, err error) {
+		r.pending = append(r.pending, reactor.Done{Effect: effect, Result: res, Err: err})
+	})
+}
+
+func (r *rig) request(topic string, body any) uint64 {
+	r.tag++
+	r.in(&rpc.Request{Topic: topic, Body: rpc.Payload{Value: body}, Peer: "test", Tag: r.tag})
+	return r.tag
+}
+
+// reply is the only answer to a request.
+func reply[T any](r *rig, tag uint64) T {
+	r.t.Helper()
+	require.Len(r.t, r.answers[tag], 1)
+	a := r.answers[tag][0]
+	require.Nil(r.t, a.Err)
+	return a.Body.(T)
+}
+
+func (r *rig) failure(tag uint64) *wire.Error {
+	r.t.Helper()
+	as := r.answers[tag]
+	require.NotEmpty(r.t, as)
+	require.NotNil(r.t, as[len(as)-1].Err)
+	return as[len(as)-1].Err
+}
+
+const trueSpec = `{"version":1,"resources":[{"type":"slot","count":1,"label":"task","with":[{"type":"core","count":1}]}],
+"tasks":[{"command":["true"],"slot":"task","count":{"per_slot":1}}],"attributes":{"system":{"duration":0,"environment":{"A":"b"}}}}`
+
+func (r *rig) submit(n int) jobspec.ID {
+	return reply[api.SubmitRep](r, r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(trueSpec), N: n, Urgency: 16}}})).IDs[0]
+}
+
+func (r *rig) sync() {
+	r.request(api.ExecSync.Topic, api.ExecSyncReq{Rank: 0, UUID: "u0", Session: 1})
+}
+
+// run gives n elements of a group resources and returns what was started.
+func (r *rig) run(group jobspec.ID, first, n int) []api.StartItem {
+	r.calls = nil
+	var in api.SchedAllocs
+	for i := range n {
+		in.Allocs = append(in.Allocs, api.SchedAlloc{ID: uint64(first + i), Group: api.GroupID(group),
+			Alloc: &resource.Alloc{Nodes: []resource.NodeAlloc{{Node: 0, Cores: resource.MaskOf(i % 4), Slots: 1}}}})
+	}
+	r.in(in)
+	require.Len(r.t, r.calls, 1)
+	return r.calls[0].Body.(api.ExecStartReq).Starts
+}
+
+func (r *rig) end(items []api.StartItem, status int) {
+	req := api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1}
+	for _, it := range items {
+		now := float64(r.now.Unix())
+		req.Records = append(req.Records, api.Record{Kind: api.RecOutput, Ref: it.Ref, Stream: 1, Data: []byte("hello\n")},
+			api.Record{Kind: api.RecEnded, Ref: it.Ref, Status: status, Start: now, Time: now + 1})
+	}
+	reply[api.Empty](r, r.request(api.ExecReport.Topic, req))
+}
+
+func (r *rig) list(req api.ListReq) []api.JobInfo {
+	var jobs []api.JobInfo
+	tag := r.request(api.List.Topic, req)
+	for _, a := range r.answers[tag] {
+		if a.More {
+			jobs = append(jobs, a.Body.(api.ListRep).Jobs...)
+		} else {
+			require.Equal(r.t, wire.EndOfStream, a.Err.Code, a.Err.Text)
+		}
+	}
+	return jobs
+}
+
+func TestAnArrayIsOneGroupRunsAndIsListed(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(3)
+	groups := r.notices[len(r.notices)-1].(api.SchedSubmit).Groups
+	require.Len(t, groups, 1)
+	require.Equal(t, 3, groups[0].Count)
+	wait := r.request(api.Wait.Topic, api.WaitReq{IDs: []jobspec.ID{id, id + 2}})
+	items := r.run(id, 1, 3)
+	require.Equal(t, id+1, items[0].Ref.Job)
+	require.Len(t, r.list(api.ListReq{}), 3)
+	r.end(items[:2], 0)
+	require.Len(t, r.answers[wait], 1, "only the element has ended")
+	r.end(items[2:], 256)
+	last := r.answers[wait][1].Body.(api.WaitRep)
+	require.True(t, last.Done)
+	require.Equal(t, [3]int{2, 1, 256}, [3]int{last.Completed, last.Failed, last.Status})
+	require.Equal(t, wire.EndOfStream, r.failure(wait).Code)
+	jobs := r.list(api.ListReq{Results: int(jobspec.ResultFailed)})
+	require.Len(t, jobs, 1)
+	require.Equal(t, "n0", jobs[0].Nodelist)
+	require.Equal(t, 256, jobs[0].WaitStatus)
+	again := r.request(api.Wait.Topic, api.WaitReq{IDs: []jobspec.ID{id, 5}})
+	require.Equal(t, 2, r.answers[again][0].Body.(api.WaitRep).Completed)
+	require.Equal(t, "unknown job id", r.answers[again][1].Body.(api.WaitRep).Err)
+}
+
+func TestAttachGivesEventsAndOutputOnceWhenStoredAndLive(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	live := r.request(api.Attach.Topic, api.AttachReq{ID: id, Events: true, Output: true, Follow: true})
+	r.end(r.run(id, 1, 1), 0)
+	stored := r.request(api.Attach.Topic, api.AttachReq{ID: id, Events: true, Output: true, Follow: true})
+	for _, tag := range []uint64{live, stored} {
+		var names []string
+		text := ""
+		for _, a := range r.answers[tag] {
+			if !a.More {
+				require.Equal(t, wire.EndOfStream, a.Err.Code)
+				continue
+			}
+			rep := a.Body.(api.AttachRep)
+			for _, e := range rep.Events {
+				names = append(names, e.Name)
+			}
+			for _, o := range rep.Output {
+				text += string(o.Data)
+			}
+		}
+		require.Equal(t, []string{"submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"}, names)
+		require.Equal(t, "hello\n", text)
+	}
+}
+
+func TestInfoKnowsJobspecRAndEventlog(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	items := r.run(id, 1, 1)
+	info := func(key string) string {
+		return reply[api.InfoRep](r, r.request(api.Info.Topic, api.InfoReq{ID: id, Key: key})).Value
+	}
+	active := info("R")
+	r.end(items, 0)
+	require.Contains(t, info("jobspec"), `"environment":{"A":"b"}`)
+	require.Contains(t, active, `"rank":"0"`)
+	require.Contains(t, info("R"), `"core":"0"`)
+	require.Contains(t, info("eventlog"), `"name":"finish","context":{"status":0}`)
+	require.Equal(t, wire.NotFound, r.failure(r.request(api.Info.Topic, api.InfoReq{ID: 77, Key: "R"})).Code)
+}
+
+func TestCancelEndsPendingAtOnceAndSignalsRunning(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1000)
+	items := r.run(id, 1, 1)
+	r.calls = nil
+	raise := func(ids ...jobspec.ID) api.MultiRep {
+		return reply[api.MultiRep](r, r.request(api.Raise.Topic, api.RaiseReq{IDs: ids, Type: "cancel"}))
+	}
+	require.Empty(t, raise(id).Errors)
+	require.Len(t, r.calls, 1, "the running one is killed")
+	require.True(t, r.calls[0].Body.(api.ExecKillReq).End)
+	require.Len(t, r.list(api.ListReq{States: int(jobspec.StatesActive)}), 1)
+	r.end(items, 15)
+	require.Equal(t, map[jobspec.ID]string{id: "job is inactive", 9: "unknown job id"}, raise(id, 9).Errors)
+	require.Len(t, r.list(api.ListReq{Results: int(jobspec.ResultCanceled), IDs: nil}), 1000)
+}
+
+func TestATokenSubmitsOnceAlsoAfterARestart(t *testing.T) {
+	r := newRig(t)
+	req := api.SubmitReq{Token: fmt.Sprintf("%d-x", r.now.UnixMilli()), Items: []api.SubmitItem{{Spec: []byte(trueSpec), Urgency: 16}}}
+	first := reply[api.SubmitRep](r, r.request(api.Submit.Topic, req)).IDs
+	require.Equal(t, first, reply[api.SubmitRep](r, r.request(api.Submit.Topic, req)).IDs)
+	r.boot()
+	require.Equal(t, first, reply[api.SubmitRep](r, r.request(api.Submit.Topic, req)).IDs)
+	require.Len(t, r.list(api.ListReq{}), 1)
+}
+
+func TestAFullDiskRefusesSubmissionsAndLosesNoResult(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	items := r.run(id, 1, 1)
+	r.fail = errors.New("disk full")
+	tag := r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(trueSpec), Urgency: 16}}})
+	require.Contains(t, r.failure(tag).Text, "disk full")
+	rec := r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1,
+		Records: []api.Record{{Kind: api.RecEnded, Ref: items[0].Ref, Start: 1, Time: 2}}})
+	require.Empty(t, r.answers[rec], "not acknowledged before it is durable")
+	require.Len(t, r.list(api.ListReq{IDs: []jobspec.ID{id}}), 1, "still serving")
+	r.fail = nil
+	r.now = r.now.Add(2 * time.Second)
+	r.in(reactor.Wake{})
+	reply[api.Empty](r, rec)
+	require.Len(t, r.list(api.ListReq{}), 1, "the refused submission is not there")
+}
+
+func TestBadSubmissionsAreRefusedWithAReason(t *testing.T) {
+	r := newRig(t)
+	gpus := `{"version":1,"resources":[{"type":"slot","count":1,"label":"task","with":[{"type":"core","count":1},{"type":"gpu","count":8}]}],
+"tasks":[{"command":["true"],"slot":"task","count":{"per_slot":1}}],"attributes":{"system":{"duration":0}}}`
+	for want, item := range map[string]api.SubmitItem{
+		"needs 8 gpus; the largest node has 0": {Spec: []byte(gpus)},
+		"jobspec: ":                            {Spec: []byte(`{"version":9}`)},
+		"1 to 4194304 elements":                {Spec: []byte(trueSpec), N: 5000000},
+		"urgency is 0 to 31":                   {Spec: []byte(trueSpec), Urgency: 32},
+		"3 values for 4 elements":              {Spec: []byte(trueSpec), N: 4, CC: "1-3"},
+		"no environment 1":                     {Spec: []byte(trueSpec), Env: 1},
+	} {
+		tag := r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(trueSpec)}, item}})
+		require.Contains(t, r.failure(tag).Text, want)
+	}
+	require.Empty(t, r.list(api.ListReq{}))
+}
+
+func TestStoppingCancelsAllAndThenIsStopped(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(10)
+	items := r.run(id, 1, 2)
+	r.in(api.Stopping{})
+	require.False(t, r.stopped)
+	require.Equal(t, wire.Unavailable, r.failure(r.request(api.Submit.Topic, api.SubmitReq{})).Code)
+	r.end(items, 15)
+	require.True(t, r.stopped)
+}

@@ -7,6 +7,9 @@ import "time"
 // ConnID names one connection of this broker's transport for the life of that connection; never reused in a process.
 type ConnID uint64
 
+// AcceptedBit is set in the ids that a transport gives to connections it accepted, and clear in those the machine dials.
+const AcceptedBit ConnID = 1 << 63
+
 // Transport is the port that overlay/zmq and overlay/mem implement. All calls come from one goroutine, none blocks.
 // What happens is reported through the sink given at construction, as ConnUp, ConnData and ConnDown, in order per
 // connection. A connection delivers frames in order, or ends: the machine finds gaps by its own sequence numbers and closes.
@@ -98,11 +101,18 @@ type (
 		Rank   int32
 		Reason string
 	}
-	// Joined: this broker knows its rank, its parent and the epoch; also after each healing.
+	// Joined: the leader has confirmed this broker as online; again after each break of its way to the leader, wherever it was.
 	Joined struct {
 		Rank  int32
 		Epoch uint64
+		Path  uint64 // 1, 2, …: grows with each Joined of this process
+		Inc   uint64 // incarnation, the same as in the leader's Member
 	}
+	// PathDown: the way to the leader broke, here or further up (then the uplink itself stands). Joined follows when it is
+	// whole again. Sent once per break, and only after a Joined.
+	PathDown struct{ Reason string }
+	// Departed: the leaving that Leave asked for is done; all links are over and the process may exit.
+	Departed struct{}
 	// MemberChange, on the leader only: the state of one member changed.
 	MemberChange struct{ Member Member }
 	// Failed: this broker cannot be a member (refused, wrong protocol, no contact at start). It must exit with this error.

@@ -1,0 +1,263 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/store/storetest"
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// subject runs the suite on real directories. A crash is a copy of the directory, as it is at some moment, on which the next
+// leader goes on; nothing tells the old one, which goes on in its own directory until it is closed.
+type subject struct {
+	opts Options
+	dir  string
+	s    *Store
+	wait *sync.WaitGroup
+}
+
+func newSubject(o Options) storetest.Subject {
+	return &subject{opts: o, dir: tempDir(), wait: &sync.WaitGroup{}}
+}
+
+func tempDir() string {
+	dir, err := os.MkdirTemp("", "frond-store-test-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}
+
+func (s *subject) Open() (reactor.Driver, *job.Loaded, error) {
+	st, loaded, err := Open(s.dir, s.opts)
+	s.s = st
+	return s, loaded, err
+}
+
+// Do counts what has not been answered, for Settle.
+func (s *subject) Do(now time.Time, effect any, done func(any, error)) {
+	s.wait.Add(1)
+	w := s.wait
+	s.s.Do(now, effect, func(r any, err error) {
+		done(r, err)
+		w.Done()
+	})
+}
+
+func (s *subject) Settle()      { s.wait.Wait() }
+func (s *subject) Close() error { return s.s.Close() }
+
+func (s *subject) Crash() {
+	dir := tempDir()
+	copyState(s.dir, dir)
+	s.Discard()
+	s.dir, s.s, s.wait = dir, nil, &sync.WaitGroup{}
+}
+
+func (s *subject) Discard() {
+	if s.s != nil {
+		s.s.Close()
+	}
+	os.RemoveAll(s.dir)
+}
+
+// copyState copies what a crash would leave of a state directory that is in use, provided that no checkpoint takes place: the WAL
+// after the database, then the segments, of which there may be more than is indexed.
+func copyState(from, to string) {
+	copyFile(filepath.Join(from, dbName), filepath.Join(to, dbName))
+	copyFile(filepath.Join(from, dbName+"-wal"), filepath.Join(to, dbName+"-wal"))
+	os.Mkdir(filepath.Join(to, "output"), 0o700)
+	segs, _ := filepath.Glob(filepath.Join(from, "output", "*.seg"))
+	for _, s := range segs {
+		copyFile(s, filepath.Join(to, "output", filepath.Base(s)))
+	}
+}
+
+func copyFile(from, to string) {
+	data, err := os.ReadFile(from)
+	if err != nil && !os.IsNotExist(err) {
+		panic(err)
+	}
+	if err := os.WriteFile(to, data, 0o600); err != nil {
+		panic(err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	t.Run("synced", func(t *testing.T) {
+		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, segment: 100}) })
+	})
+	t.Run("temporary", func(t *testing.T) {
+		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, Temp: true}) })
+	})
+	t.Run("as on a network file system", func(t *testing.T) {
+		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, Temp: true, forceRemote: true}) })
+	})
+}
+
+// open opens a store that is closed with the test.
+func open(t testing.TB, dir string, o Options) (*Store, *job.Loaded) {
+	t.Helper()
+	s, loaded, err := Open(dir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s, loaded
+}
+
+// commit commits one transaction and waits for the answer.
+func commit(s *Store, t *job.Txn) error {
+	answer := make(chan error, 1)
+	s.Do(time.Time{}, &job.Commit{Txn: t}, func(_ any, err error) { answer <- err })
+	return <-answer
+}
+
+// ask runs a query and waits for the answer.
+func ask(s *Store, run func(job.Reader) (any, error)) (any, error) {
+	var result any
+	answer := make(chan error, 1)
+	s.Do(time.Time{}, &job.Query{Run: run}, func(r any, err error) {
+		result = r
+		answer <- err
+	})
+	return result, <-answer
+}
+
+// single is a transaction that submits the single job id.
+func single(id jobspec.ID) *job.Txn {
+	return &job.Txn{Arrays: []job.ArrayRow{{ID: id, N: 1, Spec: 1}}, Specs: []job.SpecRow{{ID: 1, JSON: []byte("{}")}}, LastID: id}
+}
+
+func TestOpen(t *testing.T) {
+	t.Run("a new directory has the documented files, for its owner alone", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "a", "with ? # % in its name")
+		s, _ := open(t, dir, Options{})
+		require.NoError(t, commit(s, &job.Txn{Arrays: single(1).Arrays, Output: []job.OutputRow{{ID: 1, Attempt: 1, Stream: 1, Data: []byte("x")}}}))
+		for name, mode := range map[string]os.FileMode{".": 0o700, "output": 0o700, "branch": 0o700, "store.db": 0o600, "store.db-wal": 0o600,
+			"lock": 0o600, "output/000001.seg": 0o600} {
+			fi, err := os.Stat(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.Equal(t, mode, fi.Mode().Perm(), name)
+		}
+		require.Equal(t, uint64(1), s.Epoch())
+	})
+	t.Run("recovery insists on a state", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "none")
+		_, _, err := Open(dir, Options{MustExist: true})
+		require.ErrorIs(t, err, ErrNoState)
+		require.ErrorContains(t, err, dir)
+		require.NoDirExists(t, dir)
+		s, _ := open(t, dir, Options{})
+		require.NoError(t, s.Close())
+		open(t, dir, Options{MustExist: true})
+	})
+	t.Run("a later format is refused, naming both", func(t *testing.T) {
+		dir := t.TempDir()
+		s, _ := open(t, dir, Options{})
+		require.NoError(t, s.w.c.script(`PRAGMA user_version=7`))
+		require.NoError(t, s.Close())
+		_, _, err := Open(dir, Options{})
+		require.ErrorContains(t, err, "format 7")
+		require.ErrorContains(t, err, "up to 1")
+		require.NoFileExists(t, filepath.Join(dir, "lock"))
+	})
+	t.Run("an earlier format is migrated, its rows kept", func(t *testing.T) {
+		dir := t.TempDir()
+		s, _ := open(t, dir, Options{})
+		require.NoError(t, commit(s, single(5)))
+		require.NoError(t, s.Close())
+		old, oldFormat := migrations, format
+		defer func() { migrations, format = old, oldFormat }()
+		migrations = append(old[:1:1], `ALTER TABLE spec ADD COLUMN kind TEXT`)
+		format = 2
+		s, loaded := open(t, dir, Options{})
+		require.Len(t, loaded.Arrays, 1)
+		n, err := s.w.c.number(`PRAGMA user_version`)
+		require.NoError(t, err)
+		require.Equal(t, int64(2), n)
+	})
+	t.Run("a migration that fails leaves the old format", func(t *testing.T) {
+		dir := t.TempDir()
+		s, _ := open(t, dir, Options{})
+		require.NoError(t, s.Close())
+		old, oldFormat := migrations, format
+		defer func() { migrations, format = old, oldFormat }()
+		migrations, format = append(old[:1:1], `CREATE TABLE later (a); SELECT nonsense`), 2
+		_, _, err := Open(dir, Options{})
+		require.ErrorContains(t, err, "from format 1 to 2")
+		migrations, format = old, oldFormat
+		s, _ = open(t, dir, Options{})
+		n, err := s.w.c.number(`SELECT count(*) FROM sqlite_schema WHERE name = 'later'`)
+		require.NoError(t, err)
+		require.Zero(t, n)
+	})
+	t.Run("another program's database is refused", func(t *testing.T) {
+		dir := t.TempDir()
+		f, err := os.Create(filepath.Join(dir, dbName))
+		require.NoError(t, err)
+		f.Close()
+		c, err := openConn(f.Name())
+		require.NoError(t, err)
+		require.NoError(t, c.script(`CREATE TABLE songs (a)`))
+		require.NoError(t, c.close())
+		_, _, err = Open(dir, Options{})
+		require.ErrorContains(t, err, "another program's data")
+	})
+	t.Run("a file that is no database is refused", func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, dbName), make([]byte, 5000), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, dbName), []byte("certainly not a database, however long it may be"), 0o600))
+		_, _, err := Open(dir, Options{})
+		require.ErrorContains(t, err, "not a database")
+	})
+}
+
+func TestClose(t *testing.T) {
+	t.Run("what was queued is carried out, what comes later is refused", func(t *testing.T) {
+		dir := t.TempDir()
+		s, _ := open(t, dir, Options{})
+		var wait sync.WaitGroup
+		for i := range jobspec.ID(100) {
+			wait.Add(1)
+			s.Do(time.Time{}, &job.Commit{Txn: single(i + 1)}, func(_ any, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				wait.Done()
+			})
+		}
+		require.NoError(t, s.Close())
+		wait.Wait()
+		require.ErrorIs(t, commit(s, single(200)), ErrClosed)
+		_, err := ask(s, func(job.Reader) (any, error) { return nil, nil })
+		require.ErrorIs(t, err, ErrClosed)
+		require.NoFileExists(t, filepath.Join(dir, "lock"))
+		_, loaded := open(t, dir, Options{})
+		require.Len(t, loaded.Arrays, 100)
+	})
+}
+
+func TestView(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir, Options{})
+	require.NoError(t, commit(s, single(3)))
+	require.NoError(t, View(dir, func(l *job.Loaded, r job.Reader) error {
+		require.Len(t, l.Arrays, 1)
+		require.Equal(t, uint64(1), l.Epoch)
+		_, ok, err := r.Array(3)
+		require.True(t, ok)
+		return err
+	}))
+	require.NoError(t, commit(s, single(4)), "a view does not disturb the leader")
+	require.Error(t, View(filepath.Join(dir, "nowhere"), func(*job.Loaded, job.Reader) error { return nil }))
+}

@@ -1,0 +1,198 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// CheckLoaded compares what a store loaded with a model; the epoch is left out.
+func CheckLoaded(t TB, m *Model, got *job.Loaded) {
+	t.Helper()
+	want, have := *m.Loaded(), *got
+	have.Epoch = 0
+	if len(have.Arrays) == 0 {
+		have.Arrays = nil
+	}
+	require.Equal(t, want, have)
+}
+
+// CheckReader compares everything a reader tells with a model, in one query.
+func CheckReader(t TB, m *Model, d reactor.Driver, settle func()) {
+	t.Helper()
+	var got any
+	var failed error
+	d.Do(time.Time{}, &job.Query{Key: 1, Run: func(r job.Reader) (any, error) { return readState(r, m) }}, func(result any, err error) {
+		got, failed = result, err
+	})
+	settle()
+	require.NoError(t, failed)
+	require.Equal(t, modelState(m), got)
+}
+
+// state is everything a reader tells about the arrays of a model.
+type state struct {
+	Arrays   map[jobspec.ID]job.ArrayRow
+	Found    map[jobspec.ID]jobspec.ID // element → array
+	Tokens   map[string]jobspec.ID
+	Texts    map[uint64]string
+	Elements map[Element]job.ElementRow
+	Sums     map[jobspec.ID]job.Summary
+	Ended    [][]job.ElementRow
+	Output   map[jobspec.ID][][]job.OutputRow
+}
+
+func newState() *state {
+	return &state{map[jobspec.ID]job.ArrayRow{}, map[jobspec.ID]jobspec.ID{}, map[string]jobspec.ID{}, map[uint64]string{},
+		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}}
+}
+
+// listing is one set of arguments of Ended.
+type listing struct {
+	array   jobspec.ID
+	results int
+	since   float64
+	limit   int
+}
+
+// listings are the calls of Ended that are compared.
+func listings(m *Model) []listing {
+	list := []listing{{}, {limit: 3}, {results: 1}, {results: 2 | 4 | 8}, {results: 4, limit: 1}}
+	for _, e := range m.Elements {
+		list[4].since = max(list[4].since, e.End-2)
+	}
+	list = append(list, listing{since: list[4].since}, listing{array: 1 << 40})
+	for _, id := range m.IDs() {
+		list = append(list, listing{array: id}, listing{array: id, results: 1 | 4, limit: 2})
+	}
+	for i := range list {
+		if list[i].limit == 0 {
+			list[i].limit = 1 << 30
+		}
+	}
+	return list
+}
+
+func modelState(m *Model) *state {
+	s := newState()
+	for _, id := range m.IDs() {
+		a := m.Arrays[id]
+		s.Arrays[id], s.Found[id], s.Sums[id] = a, id, m.Summary(id)
+		s.Texts[a.Spec], s.Texts[1000+a.Env] = string(m.Specs[a.Spec]), string(m.Envs[a.Env])
+		if a.Token != "" {
+			s.Tokens[a.Token] = id
+		}
+		for i := range a.N {
+			el := m.ElementID(id, i)
+			s.Found[el] = id
+			if e, ok := m.Elements[Element{id, i}]; ok {
+				s.Elements[Element{id, i}] = e
+			}
+			s.Output[el] = [][]job.OutputRow{m.OutputOf(el, 0), m.OutputOf(el, 1), m.OutputOf(el, 2)}
+		}
+	}
+	for _, l := range listings(m) {
+		s.Ended = append(s.Ended, m.Ended(l.array, l.results, l.since, l.limit))
+	}
+	return s
+}
+
+// readState asks a reader for all that modelState has, and for some things that are not there.
+func readState(r job.Reader, m *Model) (*state, error) {
+	q := &asking{r: r, s: newState(), m: m}
+	for _, id := range m.IDs() {
+		q.array(id)
+		a := m.Arrays[id]
+		for i := range a.N {
+			q.element(id, i)
+		}
+		q.element(id, a.N)
+	}
+	q.found(m.LastID + 1000)
+	q.token("no such token")
+	for _, l := range listings(m) {
+		var rows []job.ElementRow
+		q.note(r.Ended(l.array, l.results, l.since, func(e job.ElementRow) bool {
+			rows = append(rows, e)
+			return len(rows) < l.limit
+		}))
+		q.s.Ended = append(q.s.Ended, rows)
+	}
+	return q.s, q.err
+}
+
+// asking collects a reader's answers and the first error.
+type asking struct {
+	r   job.Reader
+	s   *state
+	m   *Model
+	err error
+}
+
+func (q *asking) note(err error) {
+	if q.err == nil {
+		q.err = err
+	}
+}
+
+func (q *asking) array(id jobspec.ID) {
+	a, ok, err := q.r.Array(id)
+	q.note(err)
+	if ok {
+		q.s.Arrays[id] = a
+	}
+	sum, err := q.r.Summary(id)
+	q.note(err)
+	q.s.Sums[id] = sum
+	want := q.m.Arrays[id]
+	if want.Token != "" {
+		q.token(want.Token)
+	}
+	spec, err := q.r.Spec(want.Spec)
+	q.note(err)
+	env, err := q.r.Env(want.Env)
+	q.note(err)
+	q.s.Texts[want.Spec], q.s.Texts[1000+want.Env] = string(spec), string(env)
+	q.found(id)
+}
+
+func (q *asking) token(token string) {
+	id, ok, err := q.r.Token(token)
+	q.note(err)
+	if ok {
+		q.s.Tokens[token] = id
+	}
+}
+
+func (q *asking) found(id jobspec.ID) {
+	a, ok, err := q.r.Find(id)
+	q.note(err)
+	if ok {
+		q.s.Found[id] = a.ID
+	}
+}
+
+func (q *asking) element(array jobspec.ID, index int) {
+	e, ok, err := q.r.Element(array, index)
+	q.note(err)
+	if ok {
+		q.s.Elements[Element{array, index}] = e
+	}
+	if index == q.m.Arrays[array].N {
+		return
+	}
+	id := q.m.ElementID(array, index)
+	q.found(id)
+	lists := make([][]job.OutputRow, 3)
+	for attempt := range lists {
+		q.note(q.r.Output(id, uint32(attempt), func(o job.OutputRow) bool {
+			lists[attempt] = append(lists[attempt], o)
+			return true
+		}))
+	}
+	q.s.Output[id] = lists
+}

@@ -1,0 +1,180 @@
+package storetest
+
+import (
+	"fmt"
+
+	"pgregory.net/rapid"
+
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// Gen makes random transactions as a job service would: each on what the ones before it left. LastID grows with each, so
+// that a store tells how many of them it holds.
+type Gen struct {
+	t     *rapid.T
+	txns  []*job.Txn
+	model *Model
+	clock float64
+	open  []Element // unfinished
+	sizes map[outputKey]int64
+}
+
+type outputKey struct {
+	id      jobspec.ID
+	attempt uint32
+	task    int
+	stream  uint8
+}
+
+// NewGen begins with an empty store.
+func NewGen(t *rapid.T) *Gen {
+	return &Gen{t: t, model: ModelOf(nil), clock: 1.7e9, sizes: map[outputKey]int64{}}
+}
+
+func (g *Gen) number(what string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(g.t, what) }
+
+// Back forgets all transactions but the first n: a crash lost the others.
+func (g *Gen) Back(n int) {
+	g.txns = g.txns[:n]
+	g.model = ModelOf(g.txns)
+	g.open = nil
+	for _, id := range g.model.IDs() {
+		for i := range g.model.Arrays[id].N {
+			if _, ended := g.model.Elements[Element{id, i}]; !ended {
+				g.open = append(g.open, Element{id, i})
+			}
+		}
+	}
+	clear(g.sizes)
+	for id, rows := range g.model.Output {
+		for _, o := range rows {
+			g.sizes[outputKey{id, o.Attempt, o.Task, o.Stream}] += int64(len(o.Data))
+		}
+	}
+}
+
+// Next makes the next transaction. One in ten repeats all rows of an earlier one.
+func (g *Gen) Next() *job.Txn {
+	t := &job.Txn{}
+	if n := len(g.txns); n > 0 && g.number("repeat", 0, 9) == 0 {
+		*t = *g.txns[g.number("which", 0, n-1)]
+	} else {
+		g.submissions(t)
+		g.ends(t)
+		g.starts(t)
+		g.outputs(t)
+		g.members(t)
+	}
+	t.LastID = g.model.LastID + 100
+	g.txns = append(g.txns, t)
+	g.model.Add(t)
+	return t
+}
+
+func (g *Gen) submissions(t *job.Txn) {
+	for range g.number("arrays", 0, 3) {
+		k := len(g.model.Arrays) + len(t.Arrays)
+		row := job.ArrayRow{ID: g.model.LastID + 1 + jobspec.ID(len(t.Arrays)*20), N: 1, Spec: uint64(1 + k%3), Urgency: 16, User: 1000, Submit: g.clock}
+		if g.number("array", 0, 1) == 1 {
+			row.N, row.CC, row.BCC = g.number("n", 2, 12), "1-12", k%2 == 0
+		}
+		if g.number("named", 0, 2) == 0 {
+			row.Name, row.Env, row.Flags = fmt.Sprintf("name%d", k%2), uint64(1+k%2), 4
+			row.Token = fmt.Sprintf("tok%d/%d", row.ID, k)
+		}
+		t.Arrays = append(t.Arrays, row)
+		t.Specs = append(t.Specs, job.SpecRow{ID: row.Spec, JSON: fmt.Appendf(nil, `{"n":%d}`, row.Spec)})
+		if row.Env > 0 {
+			t.Envs = append(t.Envs, job.EnvRow{ID: row.Env, Data: fmt.Appendf(nil, "A=%d\x00B=\x00", row.Env)})
+		}
+		for i := range row.N {
+			g.open = append(g.open, Element{row.ID, i})
+		}
+		g.model.Arrays[row.ID] = row // for ElementID
+	}
+}
+
+// take removes an unfinished element.
+func (g *Gen) take() Element {
+	i := g.number("element", 0, len(g.open)-1)
+	e := g.open[i]
+	g.open = append(g.open[:i], g.open[i+1:]...)
+	return e
+}
+
+func (g *Gen) ends(t *job.Txn) {
+	for n := g.number("ends", 0, 5); n > 0 && len(g.open) > 0; n-- {
+		e := g.take()
+		g.clock += float64(g.number("pass", 0, 2)) / 4
+		result := uint8(1 << g.number("result", 0, 3))
+		if g.number("ranged", 0, 3) == 0 {
+			t.Ranges = append(t.Ranges, g.ranged(e, result))
+			continue
+		}
+		row := job.ElementRow{ID: g.model.ElementID(e.Array, e.Index), Array: e.Array, Index: e.Index, Result: result,
+			Status: g.number("status", -1, 300), Attempt: uint32(g.number("attempt", 1, 3)), Start: g.clock - 1.5, End: g.clock,
+			Nodelist: "n[1-2]", Ranks: "0-1", MaxRSS: 1 << 40, CPU: 0.25, Events: []byte{byte(e.Index), 0, 255}}
+		if result == 1 {
+			row.R = []byte(`{"version":1}`)
+		} else {
+			row.Nodelist, row.Events = "", nil
+		}
+		t.Ended = append(t.Ended, row)
+	}
+}
+
+// ranged ends e and the unfinished elements that follow it in its array.
+func (g *Gen) ranged(e Element, result uint8) job.RangeRow {
+	r := job.RangeRow{Array: e.Array, Lo: e.Index, Hi: e.Index, Result: result, End: g.clock, Events: []byte("ev")}
+	for i := 0; i < len(g.open); {
+		if g.open[i] == (Element{e.Array, r.Hi + 1}) {
+			r.Hi++
+			g.open = append(g.open[:i], g.open[i+1:]...)
+			i = 0
+			continue
+		}
+		i++
+	}
+	return r
+}
+
+func (g *Gen) starts(t *job.Txn) {
+	if len(g.open) == 0 {
+		return
+	}
+	for range g.number("starts", 0, 2) {
+		e := g.open[g.number("started", 0, len(g.open)-1)]
+		last := g.model.Starts[e].Attempt
+		if g.number("retry", 0, 1) == 1 {
+			t.Retried = append(t.Retried, job.StartRow{Array: e.Array, Index: e.Index, Attempt: last + 1})
+		}
+		t.Starts = append(t.Starts, job.StartRow{Array: e.Array, Index: e.Index, Attempt: last + 1, Node: "n1"})
+	}
+	if g.number("hi", 0, 1) == 1 {
+		e := g.open[g.number("started", 0, len(g.open)-1)]
+		t.Hi = append(t.Hi, job.HiRow{Array: e.Array, Hi: e.Index + 1})
+	}
+}
+
+func (g *Gen) outputs(t *job.Txn) {
+	if len(g.open) == 0 {
+		return
+	}
+	for range g.number("outputs", 0, 4) {
+		e := g.open[g.number("writer", 0, len(g.open)-1)]
+		k := outputKey{g.model.ElementID(e.Array, e.Index), uint32(g.number("attempt", 1, 2)), g.number("task", 0, 1), uint8(g.number("stream", 1, 2))}
+		data := make([]byte, g.number("bytes", 1, 40))
+		for i := range data {
+			data[i] = byte(int(g.sizes[k]) + i)
+		}
+		t.Output = append(t.Output, job.OutputRow{ID: k.id, Attempt: k.attempt, Task: k.task, Stream: k.stream, Offset: g.sizes[k], Data: data})
+		g.sizes[k] += int64(len(data))
+	}
+}
+
+func (g *Gen) members(t *job.Txn) {
+	if rank := g.number("member", -3, 2); rank >= 0 {
+		t.Members = append(t.Members, job.MemberRow{Rank: int32(rank), UUID: fmt.Sprint("u", len(g.txns)), Host: "h", BootID: "b", PID: 7, State: "online"})
+	}
+}

@@ -85,7 +85,7 @@ func TestEachRuleCanFail(t *testing.T) {
 		"a pure package receives":        {"jobspec", `package jobspec; func f() { <-g() }`, "purity jobspec"},
 		"a pure package has a goroutine": {"overlay/wire", `package wire; func f() { go f() }`, "go overlay/wire"},
 		"a goroutine where none may be":  {"resource/probe", `package probe; func f() { go f() }`, "go resource/probe"},
-		"a file too long":                {"jobspec", "package jobspec" + strings.Repeat("\n", maxFile), "file x.go"},
+		"a file too long":                {"jobspec", "package jobspec" + strings.Repeat("\n", maxFile+1), "file x.go"},
 		"a function too long":            {"jobspec", "package jobspec; func f() {" + long + "}", "func jobspec.f"},
 		"an exported name without doc":   {"jobspec", `package jobspec; func F() {}`, "doc jobspec.F"},
 		"an exported type without doc":   {"jobspec", `package jobspec; type T int`, "doc jobspec.T"},

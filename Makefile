@@ -1,0 +1,63 @@
+# Frond: make targets. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VERSION     := 0.1.0
+STATICCHECK := v0.8.2
+SEEDS       ?= 100
+ARGS        ?=
+
+export CGO_ENABLED := 1
+GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+# What the build needs is looked for once; bin/.deps remembers it.
+bin/.deps: scripts/deps.sh go.mod
+	@mkdir -p bin
+	@scripts/deps.sh
+	@touch $@
+
+.PHONY: build
+build: bin/.deps ## install what is missing (as root, on Debian) and build bin/frond
+	@go build $(GOFLAGS_BUILD) -o bin/frond ./cmd/frond
+
+.PHONY: quickstart
+quickstart: build ## build, start 4 brokers, run a parameter sweep and show its results
+	@go build -trimpath -o bin/lyapunov ./examples/lyapunov
+	@scripts/quickstart.sh
+
+# The first line of tests is what a change needs; the second does what takes minutes: whole instances, kill -9, five seeds of simulation.
+.PHONY: test
+test: build check ## all checks and tests
+	go test -timeout 10m ./...
+	FROND_FULL=1 FROND_BIN=$(CURDIR)/bin/frond go test -count=1 -p 1 -timeout 40m ./test/...
+
+bin/tools/staticcheck-$(STATICCHECK):
+	@mkdir -p bin/tools
+	@GOBIN=$(CURDIR)/bin/tools go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	@mv bin/tools/staticcheck $@
+
+.PHONY: check
+check: bin/.deps bin/tools/staticcheck-$(STATICCHECK) ## gofmt, vet, staticcheck and the rules of the house
+	@files=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	  if [ -n "$$files" ]; then echo "gofmt -w is needed for:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	bin/tools/staticcheck-$(STATICCHECK) ./...
+	go test ./test/arch
+
+.PHONY: bench
+bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
+	go run ./test/bench $(ARGS)
+
+.PHONY: sim
+sim: bin/.deps ## simulate whole instances with faults: SEEDS=100, or SEED=n for one
+	SEEDS=$(SEEDS) go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	settle = 100_000   // steps until the orbit has forgotten where it started
+	settle = 100_000    // steps until the orbit has forgotten where it started
 	steps  = 20_000_000 // steps that count
 )
 

@@ -21,7 +21,6 @@ func newRoot(e *env) *cobra.Command {
 	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
 	flags.StringVar(&e.target, "instance", "", "talk to this instance (a name of 'frond list' or a URI) instead of FROND_URI")
 	root.AddCommand(verbs(e)...)
-	root.AddCommand(jobVerbs(e)...)
 	return root
 }
 

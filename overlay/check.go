@@ -114,7 +114,7 @@ func (d *leadership) checkMember(rank int32, mb *member) error {
 	switch {
 	case mb.Rank != rank || rank >= d.next:
 		return fmt.Errorf("has rank %d, next is %d", mb.Rank, d.next)
-	case mb.UUID != d.owner[rank]:
+	case mb.UUID != "" && mb.UUID != d.owner[rank]:
 		return fmt.Errorf("uuid %s, but the rank was given to %q", mb.UUID, d.owner[rank])
 	case mb.UUID != "" && d.byUUID[mb.UUID] != rank:
 		return fmt.Errorf("uuid %s has rank %d", mb.UUID, d.byUUID[mb.UUID])
@@ -132,4 +132,16 @@ func (d *leadership) checkMember(rank int32, mb *member) error {
 		return fmt.Errorf("is no child of its parent %d", mb.Parent)
 	}
 	return nil
+}
+
+// Describe says in one line where this broker is on its way to being a member, for logs and errors.
+func (m *Machine) Describe() string {
+	if m.lead != nil {
+		return fmt.Sprintf("leader, epoch %d", m.epoch)
+	}
+	what := [...]string{"waiting to try again", "connecting", "asking for a place", "waiting for the parent's way to the leader", "joining", "online"}[m.up.phase]
+	if m.up.phase == online {
+		return what
+	}
+	return fmt.Sprintf("%s, tries %d, last failure: %s", what, m.up.tries, m.up.reason)
 }

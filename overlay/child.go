@@ -77,8 +77,7 @@ func (m *Machine) outdated(l *link) (wire.Code, string) {
 
 // endConnections ends all links of one process but l that are older than inc.
 func (m *Machine) endConnections(l *link, uuid string, inc uint64) {
-	for i := len(m.links) - 1; i >= 0; i-- {
-		o := m.links[min(i, len(m.links)-1)]
+	for _, o := range slices.Clone(m.links) {
 		if o != l && !o.up && o.state == live && o.peer.UUID == uuid && o.peer.Inc < inc {
 			m.endLink(o, "the same process connected anew")
 		}

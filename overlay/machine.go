@@ -242,6 +242,17 @@ func (m *Machine) Route(rank int32) (ConnID, bool) {
 	return m.Uplink()
 }
 
+// RouteFrom is Route for what came over the link from: never back over it. What came down and finds no child link is for a member
+// that is not here any more, and must be answered as Unreachable: sent up again it could reach that member on its new
+// path, after its Joined, as a message of the old one.
+func (m *Machine) RouteFrom(from ConnID, rank int32) (ConnID, bool) {
+	id, ok := m.Route(rank)
+	if id == from {
+		return 0, false
+	}
+	return id, ok
+}
+
 // Children are the ranks of the direct children that are online, ascending.
 func (m *Machine) Children() []int32 {
 	var ranks []int32

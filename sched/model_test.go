@@ -1,0 +1,212 @@
+package sched_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource"
+	"github.com/frond-hpc/frond/sched"
+)
+
+// model is a scheduler's book kept in the simplest way, to compare the machine with.
+type model struct {
+	nodes map[int]resource.Node
+	up    map[int]bool
+	queue map[sched.GroupID]*sched.GroupSpec
+	runs  map[uint64]sched.Alloc
+	hold  bool
+}
+
+func newModel() *model {
+	return &model{nodes: map[int]resource.Node{}, up: map[int]bool{}, queue: map[sched.GroupID]*sched.GroupSpec{}, runs: map[uint64]sched.Alloc{}}
+}
+
+// target is a node as constraints see it.
+type target struct{ n resource.Node }
+
+func (t target) Rank() int                 { return t.n.Index }
+func (t target) Host() string              { return t.n.Name }
+func (t target) HasProperty(p string) bool { return slices.Contains(t.n.Properties, p) }
+
+type free struct {
+	cores, gpus int
+	mem         int64
+	idle        bool
+}
+
+// room is what is free on each node that is up when the given allocations run.
+func (m *model) room(runs map[uint64]sched.Alloc) map[int]free {
+	out := map[int]free{}
+	for i, n := range m.nodes {
+		if m.up[i] {
+			out[i] = free{n.Cores.Count(), n.GPUs.Count(), n.MemMiB, true}
+		}
+	}
+	for _, r := range runs {
+		for _, p := range r.Alloc.Nodes {
+			if f, ok := out[p.Node]; ok {
+				n := m.nodes[p.Node]
+				out[p.Node] = free{f.cores - p.Cores.Intersect(n.Cores).Count(), f.gpus - p.GPUs.Intersect(n.GPUs).Count(), f.mem - p.MemMiB, false}
+			}
+		}
+	}
+	return out
+}
+
+// fits tells whether one job of g has room.
+func (m *model) fits(g *sched.GroupSpec, room map[int]free) bool {
+	r := g.Request
+	nodes, slots := 0, 0
+	for i, f := range room {
+		if !g.Constraint.Match(target{m.nodes[i]}) {
+			continue
+		}
+		k := f.cores / r.Cores
+		if r.GPUs > 0 {
+			k = min(k, f.gpus/r.GPUs)
+		}
+		if r.MemMiB > 0 {
+			k = min(k, int(f.mem/r.MemMiB))
+		}
+		slots += max(k, 0)
+		if k >= r.Slots && (!r.Exclusive || f.idle) {
+			nodes++
+		}
+	}
+	if r.Nodes > 0 {
+		return nodes >= r.Nodes
+	}
+	return slots >= r.Slots
+}
+
+// shadow is the earliest time when a job of g fits, by expected ends; +Inf = unknown or never.
+func (m *model) shadow(g *sched.GroupSpec, runs map[uint64]sched.Alloc, now float64) float64 {
+	left := map[uint64]sched.Alloc{}
+	var ends []float64
+	for id, r := range runs {
+		left[id] = r
+		if r.End > 0 {
+			ends = append(ends, r.End)
+		}
+	}
+	slices.Sort(ends)
+	for _, t := range ends {
+		for id, r := range left {
+			if r.End > 0 && r.End <= t {
+				delete(left, id)
+			}
+		}
+		if m.fits(g, m.room(left)) {
+			return max(now, t)
+		}
+	}
+	return math.Inf(1)
+}
+
+// order is the queue without held groups.
+func (m *model) order() []*sched.GroupSpec {
+	var q []*sched.GroupSpec
+	for _, g := range m.queue {
+		if g.Priority > 0 {
+			q = append(q, g)
+		}
+	}
+	slices.SortFunc(q, func(a, b *sched.GroupSpec) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+	})
+	return q
+}
+
+// started books an allocation, or says what is wrong with it.
+func (m *model) started(a sched.Alloc, now float64) error {
+	g := m.queue[a.Group]
+	switch {
+	case g == nil || g.Count == 0:
+		return fmt.Errorf("group %d has no pending job", a.Group)
+	case g.Priority == 0 || m.hold:
+		return fmt.Errorf("group %d is held", a.Group)
+	case g.Duration > 0 && a.End != now+g.Duration || g.Duration == 0 && a.End != 0:
+		return fmt.Errorf("group %d: end %v at %v, duration %v", a.Group, a.End, now, g.Duration)
+	}
+	if _, dup := m.runs[a.ID]; dup || a.ID>>63 != 0 {
+		return fmt.Errorf("id %d is used or has the top bit set", a.ID)
+	}
+	if err := m.rightShape(a, g); err != nil {
+		return err
+	}
+	for id, r := range m.runs {
+		if overlap(r.Alloc, a.Alloc) {
+			return fmt.Errorf("%d and %d overlap", id, a.ID)
+		}
+	}
+	m.runs[a.ID] = a
+	for i, f := range m.room(m.runs) {
+		if f.mem < 0 {
+			return fmt.Errorf("memory of node %d is oversubscribed", i)
+		}
+	}
+	if g.Count--; g.Count == 0 {
+		delete(m.queue, g.ID)
+	}
+	return nil
+}
+
+func (m *model) rightShape(a sched.Alloc, g *sched.GroupSpec) error {
+	r, slots, last := g.Request, 0, -1
+	for _, p := range a.Alloc.Nodes {
+		n := m.nodes[p.Node]
+		slots += p.Slots
+		switch {
+		case p.Node <= last:
+			return fmt.Errorf("nodes are not ascending")
+		case !m.up[p.Node]:
+			return fmt.Errorf("node %d is not up", p.Node)
+		case !g.Constraint.Match(target{n}):
+			return fmt.Errorf("node %d does not match", p.Node)
+		case !p.Cores.Minus(n.Cores).Empty() || !p.GPUs.Minus(n.GPUs).Empty():
+			return fmt.Errorf("node %d does not have that", p.Node)
+		case r.Exclusive && (!p.Cores.Equal(n.Cores) || !p.GPUs.Equal(n.GPUs)):
+			return fmt.Errorf("node %d is not whole", p.Node)
+		case !r.Exclusive && (p.Cores.Count() != p.Slots*r.Cores || p.GPUs.Count() != p.Slots*r.GPUs || p.MemMiB != int64(p.Slots)*r.MemMiB):
+			return fmt.Errorf("node %d: %+v for %+v", p.Node, p, r)
+		case r.Nodes > 0 && p.Slots != r.Slots:
+			return fmt.Errorf("node %d has %d slots", p.Node, p.Slots)
+		}
+		last = p.Node
+	}
+	if slots != r.TotalSlots() || r.Nodes > 0 && len(a.Alloc.Nodes) != r.Nodes || a.Alloc.Exclusive != r.Exclusive {
+		return fmt.Errorf("%d slots on %d nodes for %+v", slots, len(a.Alloc.Nodes), r)
+	}
+	return nil
+}
+
+func overlap(a, b *resource.Alloc) bool {
+	for _, x := range a.Nodes {
+		for _, y := range b.Nodes {
+			if x.Node == y.Node && (x.Cores.Overlaps(y.Cores) || x.GPUs.Overlaps(y.GPUs)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// possible tells whether a job of g fits when nothing runs.
+func (m *model) possible(g *sched.GroupSpec) bool { return m.fits(g, m.room(nil)) }
+
+// feasible is possible with all nodes up.
+func (m *model) feasible(g *sched.GroupSpec) bool {
+	all := *m
+	all.up = map[int]bool{}
+	for i := range m.nodes {
+		all.up[i] = true
+	}
+	return all.possible(g)
+}
+
+func request(nodes, slots, cores int) jobspec.Request {
+	return jobspec.Request{Nodes: nodes, Slots: slots, Cores: cores}
+}

@@ -1,0 +1,175 @@
+package sched
+
+// Pass is one scheduling pass, as a policy sees it.
+type Pass struct {
+	m      *Machine
+	now    float64
+	left   int // allocations that may still be made
+	allocs []Alloc
+	retry  float64 // when to come back; 0 = on the next event
+	// planned: Reserve has been called, and what starts now is told to the reservation.
+	planned bool
+}
+
+// Now is the time of the pass, epoch seconds.
+func (p *Pass) Now() float64 { return p.now }
+
+// Full tells that the pass has made as many allocations as it may: return, another follows.
+func (p *Pass) Full() bool { return p.left == 0 }
+
+// Start begins as many of g's jobs as there is room for, and tells whether that is all of them. The caller makes sure that this
+// delays nobody to whom something was promised.
+func (p *Pass) Start(g *Group) bool {
+	s := g.shape
+	if s.noFit == p.m.grown {
+		return false
+	}
+	want := min(g.Count, p.left)
+	n := p.start(g, want, p.m.inv.Free(), nil)
+	if n < want {
+		s.noFit = p.m.grown
+	}
+	return p.started(g, n)
+}
+
+// StartBeside is Start with the room only that the reservation leaves: for what may not have ended when it begins.
+func (p *Pass) StartBeside(g *Group, r *Reservation) bool {
+	n := p.start(g, min(g.Count, p.left), p.m.beside(), r)
+	return p.started(g, n)
+}
+
+func (p *Pass) started(g *Group, n int) bool {
+	p.left -= n
+	if g.Count -= n; g.Count > 0 {
+		return false
+	}
+	p.m.drop(g)
+	return true
+}
+
+// Fits tells whether there is room for one job of g now.
+func (p *Pass) Fits(g *Group) bool {
+	s := g.shape
+	if s.noFit == p.m.grown {
+		return false
+	}
+	if s.fits(p.m.inv.Free()) {
+		return true
+	}
+	s.noFit = p.m.grown
+	return false
+}
+
+// Possible tells whether a job of g fits on the nodes that are up when all else has ended.
+func (p *Pass) Possible(g *Group) bool { return p.m.possible(g.shape) }
+
+func (m *Machine) possible(s *shape) bool {
+	if s.possibleAt != m.topology {
+		s.possibleAt = m.topology
+		s.possible = s.fits(m.inv.UpTotal())
+	}
+	return s.possible
+}
+
+// Cursor walks the queue in order, once.
+type Cursor struct {
+	m    *Machine
+	heap []cursorEntry // by compare of group
+	cur  bool          // heap[0] is what Next returned last
+}
+
+type cursorEntry struct {
+	g      *Group
+	s      *shape
+	within float64
+}
+
+// Queue returns a cursor at the start of the queue.
+func (p *Pass) Queue() *Cursor {
+	c := &Cursor{m: p.m, heap: make([]cursorEntry, 0, len(p.m.shapes))}
+	for _, s := range p.m.shapes {
+		c.heap = append(c.heap, cursorEntry{first(s.root, unlimited), s, unlimited})
+	}
+	c.order()
+	return c
+}
+
+// Next returns the next group, or nil.
+func (c *Cursor) Next() *Group {
+	if c.cur {
+		e := &c.heap[0]
+		c.replace(after(e.s.root, e.g, e.within))
+	}
+	c.cur = len(c.heap) > 0
+	if !c.cur {
+		return nil
+	}
+	return c.heap[0].g
+}
+
+// Drop leaves out all further groups of the shape of the one that Next returned last.
+func (c *Cursor) Drop() {
+	if c.cur {
+		c.replace(nil)
+		c.cur = false
+	}
+}
+
+// OnlyWithin leaves out those groups of the shape of the one that Next returned last whose Duration is longer.
+func (c *Cursor) OnlyWithin(seconds float64) {
+	if c.cur {
+		c.heap[0].within = min(c.heap[0].within, seconds)
+	}
+}
+
+// Prune leaves out all shapes for which there surely is no room now. The last group that Next returned is done with.
+func (c *Cursor) Prune() {
+	if c.cur {
+		e := &c.heap[0]
+		e.g = after(e.s.root, e.g, e.within)
+		c.cur = false
+	}
+	kept := c.heap[:0]
+	for _, e := range c.heap {
+		if e.g != nil && e.s.noFit != c.m.grown && e.s.mayFit(c.m.inv.Free()) {
+			kept = append(kept, e)
+		}
+	}
+	c.heap = kept
+	c.order()
+}
+
+// replace puts g, or nothing, in the place of the first entry's group.
+func (c *Cursor) replace(g *Group) {
+	if g == nil {
+		last := len(c.heap) - 1
+		c.heap[0] = c.heap[last]
+		c.heap = c.heap[:last]
+	} else {
+		c.heap[0].g = g
+	}
+	c.sink(0)
+}
+
+func (c *Cursor) order() {
+	for i := len(c.heap)/2 - 1; i >= 0; i-- {
+		c.sink(i)
+	}
+}
+
+func (c *Cursor) sink(i int) {
+	for {
+		k := 2*i + 1
+		if k >= len(c.heap) {
+			return
+		}
+		if k+1 < len(c.heap) && compare(c.heap[k+1].g, c.heap[k].g) < 0 {
+			k++
+		}
+		if compare(c.heap[i].g, c.heap[k].g) <= 0 {
+			return
+		}
+		c.heap[i], c.heap[k] = c.heap[k], c.heap[i]
+		i = k
+	}
+}

@@ -80,12 +80,16 @@ func Build(o Options) (*Jobspec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fromValue(fromMaps(map[string]any{
+	v := fromMaps(map[string]any{
 		"version":    1,
 		"resources":  []any{r.value()},
 		"tasks":      []any{map[string]any{"command": o.Command, "slot": "task", "count": count.value()}},
 		"attributes": attrs,
-	}))
+	})
+	if depth(v) > MaxDepth {
+		return nil, fmt.Errorf("jobspec is nested deeper than %d levels", MaxDepth)
+	}
+	return fromValue(v)
 }
 
 // resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.

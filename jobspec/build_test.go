@@ -2,6 +2,7 @@ package jobspec
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,6 +51,7 @@ func TestBuildSaysWhatIsWrong(t *testing.T) {
 		"-o/--setopt: \"=1\" must be KEY=VALUE":        {Setopt: []string{"=1"}},
 		"-S/--setattr duration.x=1: duration is not":   {Setattr: []string{"duration.x=1"}},
 		"no such file":                                 {Setattr: []string{"^user.x=f"}, ReadFile: func(string) ([]byte, error) { return nil, errors.New("no such file") }},
+		"nested deeper than 32 levels":                 {Requires: []string{strings.Repeat("not ", 20) + "x"}},
 		"attributes.system.cwd: must be an absolute":   {Cwd: "here"},
 		"attributes.system.duration: must be a number": {Setattr: []string{"duration=forever"}},
 	} {

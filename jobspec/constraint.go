@@ -66,7 +66,8 @@ func (c *Constraint) matchRank(rank int) bool {
 func checkProperties(names []string) error {
 	for _, n := range names {
 		name := strings.TrimPrefix(n, "^")
-		if name == "" || strings.ContainsAny(name, "!&'\"^`|()") {
+		control := strings.IndexFunc(name, func(r rune) bool { return r < ' ' }) >= 0
+		if name == "" || control || strings.ContainsAny(name, "!&'\"^`|()") {
 			return fmt.Errorf("invalid property name %q", clip(n))
 		}
 	}

@@ -112,6 +112,22 @@ func fromMaps(v any) any {
 	return v
 }
 
+// depth counts the levels of v as decodeJSON does: 0 for a leaf or what is empty.
+func depth(v any) int {
+	most := 0
+	switch x := v.(type) {
+	case object:
+		for i := range x {
+			most = max(most, 1+depth(x[i].v))
+		}
+	case []any:
+		for i := range x {
+			most = max(most, 1+depth(x[i]))
+		}
+	}
+	return most
+}
+
 // decodeJSON reads one JSON value (RFC 8259): object, []any, string, float64, bool or nil; integers beyond 2^53 become json.Number, so
 // that they are not rounded. It is a reader of its own because it bounds the depth and takes a fraction of the time of encoding/json,
 // which shows when every submission brings a jobspec. Invalid UTF-8 is refused.

@@ -70,6 +70,9 @@ func New(cfg Config) (*Service, error) {
 // Name implements reactor.Service.
 func (s *Service) Name() string { return "job" }
 
+// Totals counts all elements.
+func (s *Service) Totals() job.Totals { return s.m.Totals() }
+
 // Check returns the first broken invariant, for tests.
 func (s *Service) Check() error { return s.m.Check() }
 

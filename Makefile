@@ -10,6 +10,7 @@ SEEDS       ?= 100
 ARGS        ?=
 
 export CGO_ENABLED := 1
+export PATH := $(PATH):/usr/local/go/bin
 GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
 .PHONY: help

@@ -15,8 +15,6 @@ type ServiceSpec struct {
 	Driver  reactor.Driver // carries out its effects; nil if it has none
 	// Await has an orderly stop wait for the service's Stopped. It is understood for "job" and "exec".
 	Await bool
-	// Private hides the service from the tree: no request from another broker or a client reaches it.
-	Private bool
 }
 
 // TransportFactory makes the broker's transport. Sink takes overlay.ConnUp, ConnData and ConnDown from any goroutine and does

@@ -27,7 +27,7 @@ func (m *Machine) exception(r *run, typ string, severity int, note string) {
 }
 
 func (r *run) killTimeout() int64 {
-	if r.job.Spec == nil {
+	if r.job.Spec == nil || r.job.Spec.Job == nil {
 		return 0
 	}
 	return nanos(r.shell().KillTimeout)

@@ -24,6 +24,7 @@ type run struct {
 	fresh   bool // its Started is held back …
 	freshAt int64
 
+	failed    bool // a task could not be started
 	ending    bool // it was told to end
 	killDelay int64
 
@@ -80,6 +81,8 @@ func (m *Machine) admit(s *Start) *run {
 	switch {
 	case r.job.Spec == nil:
 		m.refuse(r, fmt.Sprintf("the node was not sent jobspec %d of this job", s.SpecID))
+	case r.job.Spec.Job == nil:
+		m.refuse(r, "the node cannot read this job's jobspec: "+r.job.Spec.Bad)
 	case r.ntasks < 1:
 		m.refuse(r, "the node was sent a start without tasks")
 	case r.job.Spec.Job.Test != nil && !m.cfg.MockInDriver:
@@ -143,7 +146,8 @@ func (m *Machine) taskEnded(r *run, ev *TaskEvent) {
 	r.status = max(r.status, jobspec.TaskStatus(ev.Status))
 	r.maxRSS = max(r.maxRSS, ev.MaxRSS)
 	r.cpu += ev.CPU
-	if ev.Note != "" {
+	if ev.Note != "" && !r.failed { // one is enough for all tasks
+		r.failed = true
 		m.exception(r, typeExec, 0, ev.Note)
 	}
 	if r.ended == r.ntasks {

@@ -9,6 +9,7 @@ func (m *Machine) onContact(c Contact) {
 	m.contact = c
 	m.synced = false
 	m.resyncAt = 0
+	m.queue.recall()
 	if c.Up {
 		m.sync()
 	}

@@ -30,8 +30,9 @@ type Part struct {
 // Spec is what runs share. Job and Env are immutable; Env holds NAME=value entries, each ended by NUL.
 type Spec struct {
 	ID  uint64
-	Job *jobspec.Jobspec
+	Job *jobspec.Jobspec // nil: Bad says why
 	Env []byte
+	Bad string
 	// Prepared belongs to the driver: what it made of the spec, once. Only touched in its Do.
 	Prepared any
 }

@@ -192,14 +192,14 @@ func (m *Machine) childLost(l *link, reason string) {
 	m.sayGone(lost, fmt.Sprintf("link of rank %d to rank %d ended: %s", l.peer.Rank, m.rank, reason))
 }
 
-// sayGone lets the leader know of members that are not reachable any more. Without a way up it need not: the leader has
-// lost, or will lose, this broker and all below it.
+// sayGone lets those above know of members that are not reachable any more this way: also while the path above is not whole, as
+// their routes would stay wrong. Without a parent it need not: those above have lost, or will lose, this broker and all below it.
 func (m *Machine) sayGone(lost []who, reason string) {
 	switch {
 	case len(lost) == 0:
 	case m.lead != nil:
 		m.lead.gone(lost, reason)
-	case m.whole():
+	case m.up.link != nil && m.up.link.state == live && m.up.link.want == asChild:
 		m.send(m.up.link, kindGone, pack(gone{Members: lost, Reason: reason}))
 	}
 }

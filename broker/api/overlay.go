@@ -108,6 +108,9 @@ type (
 	}
 )
 
+// ResourceBarrier, to "resource": answered when all that follows from the notices before it has been sent on to "sched" and "job".
+var ResourceBarrier = rpc.Method[Empty, Empty]{Topic: "resource.barrier", Idempotent: true}
+
 // Shutdown, to the leader: no more submissions, cancel what is active (unless Keep), tell all brokers to exit (leaves
 // first), exit. With a state directory and Keep the pending jobs stay in the store. Answered when it has begun.
 var Shutdown = rpc.Method[ShutdownReq, Empty]{Topic: "leader.shutdown"}

@@ -109,3 +109,6 @@ type Event struct {
 	Seq   uint64
 	Body  Payload
 }
+
+// Resync tells a subscribed service that events were missed: it reads state again. Events go on after (Epoch, Seq).
+type Resync struct{ Epoch, Seq uint64 }

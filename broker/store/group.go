@@ -86,7 +86,7 @@ func (g *group) arrays(t *job.Txn) error {
 			}
 		}
 		g.fresh[a.ID] = &freshArray{n: a.N}
-		err := g.w.arrays.add(sqlID(a.ID), int64(a.N), int64(a.Spec), int64(a.Env), null(a.Name), null(a.CC), flag(a.BCC),
+		err := g.w.arrays.add(sqlID(a.ID), int64(a.N), int64(a.Spec), int64(a.Env), null(a.Name), null(a.CC), bit(a.BCC),
 			int64(a.Urgency), int64(a.Flags), int64(a.User), null(a.Token), a.Submit)
 		if err != nil {
 			return err
@@ -274,7 +274,7 @@ func sortedKeys[V any](m map[jobspec.ID]V) []jobspec.ID {
 	return keys
 }
 
-func flag(b bool) int64 {
+func bit(b bool) int64 {
 	if b {
 		return 1
 	}

@@ -100,7 +100,7 @@ func (l *loader) progress(a *job.LoadedArray) error {
 	}
 	elements := &spanFinder{c: l.c, base: int64(a.ID) + 1}
 	if a.Results.Completed+a.Results.Failed+a.Results.Canceled+a.Results.TimedOut > 0 {
-		err = elements.find(0, a.N-1)
+		err = elements.all(a.N)
 	}
 	if err != nil {
 		return err
@@ -137,16 +137,27 @@ func (l *loader) starts() error {
 	})
 }
 
-// spanFinder finds the spans of an array's elements in table element. It halves the array and asks SQLite to count: where all or
-// none of a half are there, which is so nearly everywhere, no row is read.
+// spanFinder finds the spans of an array's elements in table element. It asks SQLite to count them block by block: where all or none of a
+// block are there, which is so nearly everywhere, no row has to be read. Other blocks are halved; their pages are in the cache by then.
 type spanFinder struct {
 	c     *conn
 	base  int64 // id of index 0
 	spans []job.Span
 }
 
-// scanBelow is the width at which rows are read instead of counted.
-const scanBelow = 512
+const (
+	countBlock = 16384
+	scanBelow  = 256 // the width at which rows are read instead of counted
+)
+
+func (f *spanFinder) all(n int) error {
+	for lo := 0; lo < n; lo += countBlock {
+		if err := f.find(lo, min(lo+countBlock, n)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (f *spanFinder) find(lo, hi int) error {
 	if hi-lo < scanBelow {

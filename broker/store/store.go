@@ -102,7 +102,7 @@ func Open(dir string, opts Options) (*Store, *job.Loaded, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open state directory: %w", err)
 	}
-	if err := makeDirs(dir, opts.MustExist); err != nil {
+	if err := makeDirs(dir, opts); err != nil {
 		return nil, nil, err
 	}
 	lock, err := acquire(dir, opts.me)
@@ -185,24 +185,32 @@ func (s *Store) Epoch() uint64 { return s.w.epoch }
 // Dir is the state directory, absolute.
 func (s *Store) Dir() string { return s.dir }
 
-// makeDirs creates what is missing of the directory, 0700, and syncs it, so that the names survive a crash of the machine.
-func makeDirs(dir string, mustExist bool) error {
-	if mustExist {
-		if fi, err := os.Stat(filepath.Join(dir, dbName)); err != nil || fi.Size() == 0 {
-			return fmt.Errorf("%w: %s has no %s (leave out --recover to begin a new state there)", ErrNoState, dir, dbName)
-		}
+// makeDirs creates what is missing of the directory, 0700, and syncs what it created, so that the names survive a crash of the machine.
+func makeDirs(dir string, o Options) error {
+	db := filepath.Join(dir, dbName)
+	fi, err := os.Stat(db)
+	if o.MustExist && (err != nil || fi.Size() == 0) {
+		return fmt.Errorf("%w: %s has no %s (leave out --recover to begin a new state there)", ErrNoState, dir, dbName)
 	}
 	for _, d := range []string{dir, filepath.Join(dir, "output"), filepath.Join(dir, "branch")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("create state directory: %w", err)
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, dbName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		return nil
+	}
+	f, err := os.OpenFile(db, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("create state directory: %w", err)
 	}
 	f.Close()
-	syncDir(filepath.Dir(dir))
+	if o.Temp {
+		return nil
+	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return fmt.Errorf("create state directory: %w", err)
+	}
 	return syncDir(dir)
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,7 +17,16 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain keeps the random part short unless told otherwise: a life of a store takes a third of a second.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		flag.Set("rapid.checks", "10")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // subject runs the suite on real directories. A crash is a copy of the directory, as it is at some moment, on which the next
 // leader goes on; nothing tells the old one, which goes on in its own directory until it is closed.
@@ -95,15 +105,16 @@ func copyFile(from, to string) {
 }
 
 func TestConformance(t *testing.T) {
-	t.Run("synced", func(t *testing.T) {
-		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, segment: 100}) })
-	})
-	t.Run("temporary", func(t *testing.T) {
-		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, Temp: true}) })
-	})
-	t.Run("as on a network file system", func(t *testing.T) {
-		storetest.Run(t, func() storetest.Subject { return newSubject(Options{checkpoint: -1, Temp: true, forceRemote: true}) })
-	})
+	for name, o := range map[string]Options{
+		"synced":                      {checkpoint: -1, segment: 100},
+		"temporary":                   {checkpoint: -1, Temp: true},
+		"as on a network file system": {checkpoint: -1, Temp: true, forceRemote: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, func() storetest.Subject { return newSubject(o) })
+		})
+	}
 }
 
 // open opens a store that is closed with the test.

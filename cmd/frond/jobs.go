@@ -17,7 +17,6 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
-	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/spf13/cobra"
 )
 
@@ -76,7 +75,7 @@ with --stats-only 1 when no job is active.`,
 	f.StringVarP(&o.user, "user", "u", "", "jobs of this user (name, uid or all)")
 	f.StringVar(&o.name, "name", "", "jobs of this name")
 	f.StringVarP(&o.filter, "filter", "f", "", "states or results, separated by commas (default pending,running)")
-	f.StringVar(&o.since, "since", "", "jobs active since then: -15m, 2h30s ago as -2.5h, or 2026-06-21 06:00; implies -a")
+	f.StringVar(&o.since, "since", "", "jobs active since then: -15m, or 2026-06-21 06:00; implies -a")
 	f.StringVarP(&o.format, "format", "o", "", "output format or its name; help lists them")
 	f.StringVar(&o.sort, "sort", "", "sort by these fields (comma separated, - in front reverses)")
 	f.IntVarP(&o.count, "count", "c", 1000, "at most so many jobs (0 = all)")
@@ -147,6 +146,7 @@ func currentCounts(ctx context.Context, c *client.Client) (api.CountsRep, error)
 // jobsPlan is what a `frond jobs` asks for and how it shows it.
 type jobsPlan struct {
 	req      api.ListReq
+	args     []string // the ids as the user wrote them
 	format   *format
 	sort     []sortKey
 	noHeader bool
@@ -158,7 +158,7 @@ type jobsPlan struct {
 
 // plan checks the options and makes the request of them.
 func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, error) {
-	p := &jobsPlan{noHeader: o.noHeader, json: o.json, now: float64(now.UnixNano()) / 1e9}
+	p := &jobsPlan{args: args, noHeader: o.noHeader, json: o.json, now: float64(now.UnixNano()) / 1e9}
 	ids, err := parseIDs(args)
 	if err != nil {
 		return nil, err
@@ -244,23 +244,23 @@ func parseWhen(s string) (float64, error) {
 func (p *jobsPlan) list(ctx context.Context, e *env, c *client.Client) error {
 	s, err := client.Open(ctx, c, api.List, p.req)
 	if err != nil {
-		return p.explain(err, e)
+		return err
 	}
 	defer s.Close()
 	if p.json && !p.single && len(p.sort) == 0 {
-		return p.explain(p.streamJSON(e, steady(s)), e)
+		return unknownJob(p.streamJSON(e, steady(s)), p.args)
 	}
 	jobs, err := collectJobs(steady(s), p.req.Max)
 	if err != nil {
-		return p.explain(err, e)
+		return unknownJob(err, p.args)
 	}
 	return p.print(e, jobs)
 }
 
-// explain turns "not found" into Flux's message.
-func (p *jobsPlan) explain(err error, e *env) error {
-	if errors.Is(err, &wire.Error{Code: wire.NotFound}) && len(p.req.IDs) == 1 {
-		return fmt.Errorf("JobID %s unknown", e.idText(p.req.IDs[0]))
+// unknownJob turns "not found" into Flux's message, where it is clear which job is meant.
+func unknownJob(err error, args []string) error {
+	if isNotFound(err) && len(args) == 1 {
+		return fmt.Errorf("JobID %s unknown", args[0])
 	}
 	return err
 }

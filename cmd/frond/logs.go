@@ -58,8 +58,8 @@ func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	defer c.Close()
-	if ids, err = expandArrays(ctx, e, c, ids); err != nil {
-		return err
+	if ids, err = expandArrays(ctx, c, ids); err != nil {
+		return unknownJob(err, args)
 	}
 	for _, id := range ids {
 		if err := o.one(ctx, e, c, id); err != nil {
@@ -70,9 +70,8 @@ func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
 }
 
 // expandArrays replaces the ids of arrays by those of their elements.
-func expandArrays(ctx context.Context, e *env, c *client.Client, ids []jobspec.ID) ([]jobspec.ID, error) {
-	p := &jobsPlan{req: api.ListReq{IDs: ids}}
-	s, err := client.Open(ctx, c, api.List, p.req)
+func expandArrays(ctx context.Context, c *client.Client, ids []jobspec.ID) ([]jobspec.ID, error) {
+	s, err := client.Open(ctx, c, api.List, api.ListReq{IDs: ids})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +81,7 @@ func expandArrays(ctx context.Context, e *env, c *client.Client, ids []jobspec.I
 		all = append(all, j.ID)
 		return nil
 	})
-	return all, p.explain(err, e)
+	return all, err
 }
 
 // one prints one job's output.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -102,6 +103,7 @@ type Options struct {
 type Spawner struct {
 	PID  int
 	proc *os.Process
+	once sync.Once
 	ctl  *os.File
 	raw  syscall.RawConn
 	buf  []byte // request under construction
@@ -253,8 +255,10 @@ func (s *Spawner) Next() (Report, error) {
 
 // Close ends the spawner and its task at once, and waits until nothing of them is left. Next then fails.
 func (s *Spawner) Close() {
-	s.ctl.Close()
-	s.proc.Wait()
+	s.once.Do(func() {
+		s.ctl.Close()
+		s.proc.Wait()
+	})
 }
 
 // Terminated makes entries for Request.Env of NAME=value strings.

@@ -1,0 +1,188 @@
+package proc
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/frond-hpc/frond/exec"
+	"github.com/frond-hpc/frond/exec/spawner"
+	"github.com/frond-hpc/frond/jobspec"
+	"golang.org/x/sys/unix"
+)
+
+// prepared is what is the same for all runs of a spec.
+type prepared struct {
+	env      []byte // entries, each ended by NUL, without those that each task gets of its own
+	tags     bool   // the command holds templates
+	plain    bool   // no file for any stream, buffered, and small enough to be sent in one write
+	rlimits  []spawner.RLimit
+	cudaSeen bool // CUDA_DEVICE_ORDER is the user's own
+}
+
+// maxPlain bounds what is sent to a spawner on the service's turn: a socket takes this without waiting.
+const maxPlain = 64 << 10
+
+func prepare(spec *exec.Spec) *prepared {
+	if p, ok := spec.Prepared.(*prepared); ok {
+		return p
+	}
+	js := spec.Job
+	p := &prepared{env: baseEnv(spec), rlimits: rlimits(js.Shell.RLimit)}
+	size := len(p.env)
+	for _, a := range js.Command {
+		p.tags = p.tags || jobspec.HasTag(a)
+		size += len(a)
+	}
+	sh := &js.Shell
+	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && size < maxPlain
+	p.cudaSeen = bytes.HasPrefix(p.env, []byte("CUDA_DEVICE_ORDER=")) || bytes.Contains(p.env, []byte("\x00CUDA_DEVICE_ORDER="))
+	spec.Prepared = p
+	return p
+}
+
+// Variables that do not reach a task from the submitter's environment: those that each task gets of its own, the
+// instance's secrets, and what outer launchers set for their own steps.
+var (
+	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
+	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_"}
+	keptNames       = []string{"SLURM_CONF"}
+)
+
+func dropped(name string, gpusOff bool) bool {
+	if slices.Contains(keptNames, name) || gpusOff && name == "CUDA_VISIBLE_DEVICES" {
+		return false
+	}
+	for _, p := range droppedPrefixes {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return slices.Contains(droppedNames, name)
+}
+
+// baseEnv is the job's environment without what does not reach a task.
+func baseEnv(spec *exec.Spec) []byte {
+	js := spec.Job
+	off := js.Shell.GPUAffinity == "off"
+	out := make([]byte, 0, len(spec.Env)+64)
+	keep := func(name, entry string) {
+		if !dropped(name, off) && !slices.Contains(js.EnvUnset, name) {
+			out = append(append(out, entry...), 0)
+		}
+	}
+	for entry := range strings.SplitSeq(string(spec.Env), "\x00") {
+		name, _, ok := strings.Cut(entry, "=")
+		if _, over := js.Environment[name]; ok && name != "" && !over {
+			keep(name, entry)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(js.Environment)) {
+		keep(name, name+"="+js.Environment[name])
+	}
+	return out
+}
+
+// taskEnv appends the entries of one task.
+func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
+	j := t.job
+	id := j.Ref.Job.String()
+	str := func(name, value string) { b = append(append(append(append(b, name...), '='), value...), 0) }
+	num := func(name string, value int) {
+		b = append(strconv.AppendInt(append(append(b, name...), '='), int64(value), 10), 0)
+	}
+	str("FROND_URI", d.cfg.URI)
+	str("FROND_JOB_ID", id)
+	str("FROND_JOB_ID_PATH", d.cfg.JobPath+"/"+id)
+	num("FROND_JOB_SIZE", j.NTasks)
+	num("FROND_JOB_NNODES", j.NNodes)
+	str("FROND_JOB_TMPDIR", tmp)
+	if j.CC != "" && !j.BCC {
+		str("FROND_JOB_CC", j.CC)
+	}
+	num("FROND_ATTEMPT", int(j.Ref.Attempt))
+	if j.Array != 0 {
+		str("FROND_ARRAY_ID", j.Array.String())
+		num("FROND_ARRAY_INDEX", j.Index)
+		num("FROND_ARRAY_SIZE", j.Size)
+	}
+	num("FROND_TASK_RANK", t.rank)
+	num("FROND_TASK_LOCAL_ID", t.local)
+	str("FROND_NODELIST", j.Nodelist)
+	str("FROND_CORES", t.part.Cores.String())
+	if j.shell().GPUAffinity != "off" {
+		str("CUDA_VISIBLE_DEVICES", t.gpus())
+		if !j.prep.cudaSeen {
+			str("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+		}
+	}
+	for _, e := range d.cfg.Env {
+		b = append(append(b, e...), 0)
+	}
+	return b
+}
+
+// gpus is the value of CUDA_VISIBLE_DEVICES: -1 hides them all.
+func (t *task) gpus() string {
+	ids := t.part.GPUs.IDs()
+	if len(ids) == 0 {
+		return "-1"
+	}
+	if t.job.shell().GPUAffinity == "per-task" {
+		ids = share(ids, t.local, t.part.NTasks)
+	}
+	var b []byte
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(id), 10)
+	}
+	return string(b)
+}
+
+// share is the k-th of n contiguous parts of ids, with at least one.
+func share(ids []int, k, n int) []int {
+	lo := k * len(ids) / n
+	return ids[lo:max((k+1)*len(ids)/n, lo+1)]
+}
+
+// cpus are the machine cpus that a task is bound to; none = no binding.
+func (d *Driver) cpus(t *task) []int {
+	node := d.nodes[t.part.Node]
+	how := t.job.shell().CPUAffinity
+	if node == nil || node.CPUs == nil || how == "off" {
+		return nil
+	}
+	var cpus []int
+	place := 0
+	node.Cores.Each(func(id int) {
+		if t.part.Cores.Has(id) && place < len(node.CPUs) {
+			cpus = append(cpus, node.CPUs[place])
+		}
+		place++
+	})
+	if how == "per-task" && len(cpus) > 0 {
+		cpus = share(cpus, t.local, t.part.NTasks)
+	}
+	return cpus
+}
+
+var rlimitNumbers = map[string]int{
+	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE,
+	"locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
+	"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
+	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+func rlimits(m map[string]int64) []spawner.RLimit {
+	var list []spawner.RLimit
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if n, ok := rlimitNumbers[name]; ok {
+			list = append(list, spawner.RLimit{Resource: n, Value: uint64(m[name])}) // -1 is unlimited
+		}
+	}
+	return list
+}

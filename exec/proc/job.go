@@ -1,0 +1,178 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/frond-hpc/frond/exec"
+)
+
+// job is a run whose tasks are not all ended.
+type job struct {
+	*exec.Job
+	prep  *prepared
+	tasks []task
+	left  int    // tasks that have not ended; guarded by Driver.mu
+	tmp   string // of a job of several tasks; those of one use their slot's
+	files files  // opened by the launching goroutine
+	one   [1]task
+}
+
+// task is one process of a job.
+type task struct {
+	job   *job
+	part  *exec.Part
+	rank  int // in the job
+	local int // on this node of the job
+
+	// guarded by Driver.mu
+	slot   *slot          // while it runs
+	ended  bool           // the end was told
+	cancel syscall.Signal // it came before the task ran: do not start it
+
+	spool   bool // writes to the slot's spool files
+	stdin   *feeder
+	pumps   []*pump
+	started float64 // guarded by slot.mu
+}
+
+func (d *Driver) newJob(ej *exec.Job) *job {
+	j := &job{Job: ej, prep: prepare(ej.Spec)}
+	for i := range ej.Parts {
+		j.left += ej.Parts[i].NTasks
+	}
+	j.tasks = j.one[:0]
+	if j.left > 1 {
+		j.tasks = make([]task, 0, j.left)
+	}
+	for i := range ej.Parts {
+		p := &ej.Parts[i]
+		for k := range p.NTasks {
+			t := task{job: j, part: p, rank: p.FirstTask + k, local: k}
+			if ej.Watched && j.shell().Stdin == "" {
+				t.stdin = newFeeder()
+			}
+			j.tasks = append(j.tasks, t)
+		}
+	}
+	return j
+}
+
+// quick tells whether a job can be started at once: no files, no pipes.
+func (j *job) quick() bool {
+	return len(j.tasks) == 1 && !j.Watched && j.prep.plain
+}
+
+func (d *Driver) launch(ej *exec.Job) {
+	j := d.newJob(ej)
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return
+	}
+	d.jobs[j.ID] = j
+	var s *slot
+	if j.quick() {
+		s = d.takeIdle()
+	}
+	if s == nil {
+		d.wg.Add(1)
+	}
+	d.mu.Unlock()
+	if s != nil {
+		t := &j.tasks[0]
+		t.spool = true
+		s.start(t, nil)
+		return
+	}
+	go func() {
+		defer d.wg.Done()
+		d.launchSlowly(j)
+	}()
+}
+
+// launchSlowly opens what the tasks need and starts them.
+func (d *Driver) launchSlowly(j *job) {
+	if len(j.tasks) > 1 {
+		j.tmp = filepath.Join(d.tmp(), fmt.Sprintf("j%d", j.ID))
+		os.Mkdir(j.tmp, 0o700)
+	}
+	var failed error
+	for i := range j.tasks {
+		t := &j.tasks[i]
+		if failed != nil {
+			d.end(t, exec.TaskEvent{Status: 1 << 8})
+			continue
+		}
+		if failed = d.launchTask(t); failed != nil {
+			d.end(t, exec.TaskEvent{Status: 1 << 8, Note: d.note(t, failed)})
+		}
+	}
+}
+
+func (d *Driver) launchTask(t *task) error {
+	io, err := d.openStdio(t)
+	if err != nil {
+		return err
+	}
+	s, err := d.takeSlot()
+	if err != nil {
+		io.abandon()
+		return err
+	}
+	s.start(t, io)
+	return nil
+}
+
+// note is what Flux says when a task cannot be started.
+func (d *Driver) note(t *task, err error) string {
+	return fmt.Sprintf("task %d (host %s): start failed: %s", t.rank, d.nodeName(t.part.Node), describe(err))
+}
+
+func (d *Driver) nodeName(index int) string {
+	if n := d.nodes[index]; n != nil && n.Name != "" {
+		return n.Name
+	}
+	return d.cfg.Hostname
+}
+
+// begin moves a task to its slot; false if it was cancelled before.
+func (d *Driver) begin(t *task, s *slot) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t.cancel != 0 || d.closed {
+		return false
+	}
+	t.slot = s
+	return true
+}
+
+// end tells the end of a task; with the last one the job is forgotten.
+func (d *Driver) end(t *task, ev exec.TaskEvent) {
+	j := t.job
+	t.stdin.close()
+	ev.Kind, ev.Run, ev.Task = exec.TaskEnded, j.ID, t.rank
+	if ev.Time == 0 {
+		ev.Time = now()
+	}
+	d.mu.Lock()
+	t.slot, t.ended = nil, true
+	j.left--
+	last := j.left == 0
+	if last {
+		delete(d.jobs, j.ID)
+	}
+	d.mu.Unlock()
+	if last {
+		j.files.close()
+		if j.tmp != "" {
+			removeAll(j.tmp)
+		}
+	}
+	d.tell(ev)
+}
+
+func now() float64 { return float64(time.Now().UnixNano()) / 1e9 }

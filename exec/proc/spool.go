@@ -1,0 +1,204 @@
+package proc
+
+import (
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/frond-hpc/frond/exec"
+	"golang.org/x/sys/unix"
+)
+
+// spool is a file that takes one stream of a slot's tasks, in memory where the kernel can.
+type spool struct {
+	mu   sync.Mutex
+	file *os.File
+	pos  int64 // read up to here
+	hole int64 // given back to the kernel up to here
+}
+
+const (
+	chunk    = 256 << 10 // bytes an output event
+	turn     = 4 << 20   // bytes read from one spool before others have their turn
+	punch    = 1 << 20   // give memory back in pieces of this size
+	slowPoll = 50 * time.Millisecond
+	fastPoll = 5 * time.Millisecond
+)
+
+func newSpool(dir string) (*spool, error) {
+	if fd, err := unix.MemfdCreate("frond-spool", unix.MFD_CLOEXEC); err == nil {
+		if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND); err == nil {
+			return &spool{file: os.NewFile(uintptr(fd), "spool")}, nil
+		}
+		unix.Close(fd)
+	}
+	f, err := os.CreateTemp(dir, "spool-*")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND)
+	return &spool{file: f}, nil
+}
+
+// unread is the number of bytes that wait.
+func (p *spool) unread() int64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(p.file.Fd()), &st) != nil {
+		return 0
+	}
+	if st.Size < p.pos { // the task truncated what it takes for its own file
+		p.pos, p.hole = 0, 0
+	}
+	return st.Size - p.pos
+}
+
+// read tells up to limit bytes and returns how many are still there.
+func (p *spool) read(d *Driver, t *task, stream int, limit int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := p.unread()
+	for limit = min(limit, left); limit > 0; {
+		buf := make([]byte, min(limit, chunk))
+		n, err := p.file.ReadAt(buf, p.pos)
+		if n == 0 {
+			break
+		}
+		p.pos += int64(n)
+		limit -= int64(n)
+		left -= int64(n)
+		d.tell(exec.TaskEvent{Kind: exec.TaskOutput, Run: t.job.ID, Task: t.rank, Time: now(), Stream: uint8(stream), Data: buf[:n]})
+		if err != nil || d.isPaused() {
+			break
+		}
+	}
+	if p.pos-p.hole >= punch {
+		unix.Fallocate(int(p.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, p.pos)
+		p.hole = p.pos
+	}
+	return left
+}
+
+// drain tells all that is left, when nobody writes any more, and empties the spool.
+func (p *spool) drain(d *Driver, t *task, stream int) {
+	for d.pass() && p.read(d, t, stream, turn) > 0 {
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.file.Truncate(0)
+	p.pos, p.hole = 0, 0
+}
+
+func (d *Driver) isPaused() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.paused || d.closed
+}
+
+// poll reads the spools of tasks that run for longer, and ends slots that are idle for long.
+func (d *Driver) poll() {
+	defer d.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait := d.pollOnce()
+		if wait < 0 {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-d.kick:
+		}
+	}
+}
+
+// pollOnce returns when to come again, -1 for the end.
+func (d *Driver) pollOnce() time.Duration {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return -1
+	}
+	busy := make([]*slot, 0, len(d.slots))
+	for s := range d.slots {
+		busy = append(busy, s)
+	}
+	d.shrink()
+	d.dozing = len(d.slots) == len(d.idle)
+	wait := time.Hour
+	if len(d.slots) > 0 {
+		wait = min(time.Second, d.cfg.MaxIdle/4)
+	}
+	if !d.dozing {
+		wait = slowPoll
+	}
+	d.mu.Unlock()
+	for _, s := range busy {
+		if s.poll() {
+			wait = fastPoll
+		}
+	}
+	return wait
+}
+
+// shrink ends slots that have been idle for too long. It needs d.mu.
+func (d *Driver) shrink() {
+	n := 0
+	for n < len(d.idle) && time.Since(d.idle[n].since) > d.cfg.MaxIdle {
+		d.retire(d.idle[n])
+		n++
+	}
+	d.idle = append(d.idle[:0], d.idle[n:]...)
+}
+
+// poll reads the spools of the slot's task, and tells whether there is more to be expected soon.
+func (s *slot) poll() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.task
+	if t == nil || !t.spool || time.Since(s.begun) < slowPoll {
+		return false
+	}
+	busy, most := false, int64(0)
+	for i, p := range s.spool {
+		p.mu.Lock()
+		before := p.unread()
+		p.mu.Unlock()
+		left := before
+		if before > 0 && !s.d.isPaused() {
+			left = p.read(s.d, t, i+1, turn)
+		}
+		busy = busy || before > punch
+		most = max(most, left)
+	}
+	switch {
+	case most > maxUnread && !s.stopped:
+		s.stopped = s.sp.Signal(syscall.SIGSTOP) == nil
+	case most <= maxUnread/4 && s.stopped:
+		s.resume()
+	}
+	return busy
+}
+
+// resume needs s.mu.
+func (s *slot) resume() {
+	s.stopped = false
+	s.sp.Signal(syscall.SIGCONT)
+}
+
+func (d *Driver) wake() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+// wakeLocked wakes the poller if it does not come anyway. It needs d.mu.
+func (d *Driver) wakeLocked() {
+	if d.dozing {
+		d.dozing = false
+		d.wake()
+	}
+}

@@ -56,7 +56,7 @@ bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
 	go run ./test/bench $(ARGS)
 
 .PHONY: sim
-sim: bin/.deps ## simulate whole instances with faults: SEEDS=100, or SEED=n for one
+sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
 	SEEDS=$(SEEDS) go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
 
 .PHONY: clean

@@ -426,8 +426,8 @@ func (js *Jobspec) JSON() ([]byte, error) {
 	for k, v := range js.System {
 		system[k] = v
 	}
-	if env := js.envValue(); len(env) > 0 {
-		system["environment"] = env
+	if js.Environment != nil || js.EnvUnset != nil {
+		system["environment"] = js.envValue()
 	}
 	attrs := map[string]any{"system": system}
 	if js.User != nil {

@@ -154,7 +154,8 @@ func same(t require.TestingT, a, b *Jobspec) {
 }
 
 func TestJSONReadsBackTheSame(t *testing.T) {
-	for _, text := range []string{full, small} {
+	emptyEnv := string(edit(t, `"duration":0`, `"duration":0,"environment":{},"job":{},"constraints":{}`))
+	for _, text := range []string{full, small, emptyEnv} {
 		js, err := Parse([]byte(text))
 		require.NoError(t, err)
 		b, err := js.JSON()

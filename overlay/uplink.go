@@ -31,7 +31,7 @@ type uplink struct {
 	tries    int       // since it was last online
 	asks     int       // places asked for since then
 	ever     bool      // was online once
-	target   *placed   // where the leader wants it
+	target   *placed   // where the leader wants it, and as which rank
 	avoid    []int32   // parents that could not be connected to since it was last online
 	sent     uint64    // incarnation of the join or place that waits for its answer
 	reason   string    // of the last failure
@@ -117,13 +117,22 @@ func (m *Machine) greet(l *link) {
 }
 
 func (m *Machine) hello(want uint8, inc uint64) hello {
-	h := hello{Protocol: wire.Protocol, Host: m.cfg.Info.Hostname, Want: want, Epoch: m.epoch, Rank: m.rank, Inc: inc, UUID: m.cfg.UUID, Credit: m.cfg.Credit}
+	h := hello{Protocol: wire.Protocol, Host: m.cfg.Info.Hostname, Want: want, Epoch: m.epoch, Rank: m.claimed(), Inc: inc, UUID: m.cfg.UUID, Credit: m.cfg.Credit}
 	if want == asParent {
 		h.Up = m.whole()
 	} else {
 		h.Subtree = m.subtree()
 	}
 	return h
+}
+
+// claimed is the rank to join as: its own, or without one that which the leader has offered. An offer is not kept beyond the
+// attempt, as a leader that restarts forgets it.
+func (m *Machine) claimed() int32 {
+	if m.rank < 0 && m.up.target != nil {
+		return m.up.target.Rank
+	}
+	return m.rank
 }
 
 // subtree are the ranks below this broker, ascending.
@@ -183,7 +192,7 @@ func (m *Machine) onParentHello(l *link) {
 func (m *Machine) announce() {
 	m.up.sent = m.nextInc()
 	m.enter(joining, 3*m.cfg.Keepalive)
-	m.send(m.up.link, kindJoin, pack(join{UUID: m.cfg.UUID, Rank: m.rank, Inc: m.up.sent, Info: m.cfg.Info}))
+	m.send(m.up.link, kindJoin, pack(join{UUID: m.cfg.UUID, Rank: m.claimed(), Inc: m.up.sent, Info: m.cfg.Info}))
 }
 
 func (m *Machine) onPathUp(l *link) {
@@ -244,7 +253,7 @@ func (m *Machine) uplinkLost(reason string) {
 }
 
 func (m *Machine) onBye(l *link, b bye) {
-	if l.up && (b.Code == wire.BadProtocol || b.Code == wire.Exists) {
+	if l.up && (b.Code == wire.BadProtocol || (b.Code == wire.Exists && m.rank >= 0)) {
 		m.fail(&wire.Error{Code: b.Code, Text: b.Text})
 		return
 	}
@@ -303,7 +312,7 @@ func (m *Machine) onRefused(r refused) {
 	if r.Inc != m.up.sent || (m.up.phase != joining && m.up.phase != asking) {
 		return
 	}
-	if r.Final {
+	if r.Final && (m.rank >= 0 || r.Code != wire.Exists) { // an offered rank may have gone to another: ask again
 		m.fail(&wire.Error{Code: r.Code, Text: r.Text})
 		return
 	}
@@ -320,7 +329,6 @@ func (m *Machine) onPlaced(p placed) {
 	if u.phase != asking || p.Inc != u.sent {
 		return
 	}
-	m.rank = p.Rank
 	l := u.link
 	u.link, u.target = nil, &p
 	m.endLink(l, "a place was given")

@@ -24,7 +24,8 @@ type Info struct {
 	Start     float64 `json:"start"`      // epoch seconds
 	Level     int     `json:"level"`      // instance level; 0 has no enclosing instance
 	ParentURI string  `json:"parent_uri,omitempty"`
-	JobID     string  `json:"jobid,omitempty"` // in the enclosing instance
+	JobID     string  `json:"jobid,omitempty"`    // in the enclosing instance
+	JobPath   string  `json:"job_path,omitempty"` // FROND_JOB_ID_PATH there
 }
 
 const infoFile = "boot.json"

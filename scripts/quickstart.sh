@@ -19,8 +19,8 @@ inside() {
 	frond overlay status
 	echo
 	bold "== The sweep: $count jobs in one submission; {cc} is 1 … $count"
-	echo "\$ frond submit --cc=1-$count --output=$out/{cc} --wait lyapunov 2.8 4.0 $count {cc}"
-	frond submit --cc="1-$count" --output="$out/{cc}" --wait --quiet lyapunov 2.8 4.0 "$count" '{cc}'
+	echo "\$ frond submit --cc=1-$count --output=$out/{cc} --wait lyapunov 2.8 3.98 $count {cc}"
+	frond submit --cc="1-$count" --output="$out/{cc}" --wait --quiet lyapunov 2.8 3.98 "$count" '{cc}'
 	echo
 	bold "== The jobs, the latest ten of them (frond jobs -a)"
 	frond jobs -a -c 10

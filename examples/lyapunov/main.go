@@ -46,8 +46,8 @@ func parameter(args []string) (float64, error) {
 		v[i] = f
 	}
 	first, last, count, k := v[0], v[1], v[2], v[3]
-	if k < 1 || k > count || first < 0 || last > 4 {
-		return 0, fmt.Errorf("need 1 ≤ K ≤ COUNT, and r between 0 and 4")
+	if k < 1 || k > count || first < 0 || last >= 4 { // at 4 a float64 orbit falls into 0 sooner or later
+		return 0, fmt.Errorf("need 1 ≤ K ≤ COUNT, and r from 0 to below 4")
 	}
 	return first + (last-first)*(k-1)/math.Max(1, count-1), nil
 }

@@ -99,12 +99,19 @@ func (a *attacher) run(ctx context.Context) (jobEnd, error) {
 			return a.state, a.explain(err)
 		}
 		if n := s.Restarts(); n != restarts {
-			restarts, a.skip, a.seen = n, max(a.seen, a.skip), 0
+			restarts = n
+			a.restart()
 		}
 		if err := a.take(&rep); err != nil {
 			return a.state, err
 		}
 	}
+}
+
+// restart prepares for events and output that come again.
+func (a *attacher) restart() {
+	a.skip, a.seen = max(a.seen, a.skip), 0
+	a.out.restart()
 }
 
 // take handles one answer.
@@ -142,7 +149,7 @@ func (a *attacher) event(ev *api.Event) error {
 }
 
 func (a *attacher) explain(err error) error {
-	if isNotFound(err) {
+	if isNotFound(err) && strings.HasPrefix(err.Error(), "unknown job") {
 		return fmt.Errorf("JobID %s unknown", a.env.idText(a.id))
 	}
 	return fmt.Errorf("%s: %w", a.env.idText(a.id), err)

@@ -140,14 +140,18 @@ func TestRunOfAnArrayShowsAll(t *testing.T) {
 func TestAttacherDropsWhatComesTwice(t *testing.T) {
 	var stdout, events = new(memory), 0
 	w := newOutputWriter(stdout, stdout, false)
-	for _, o := range []api.Output{out(0, 1, 0, "abc"), out(0, 1, 0, "abc"), out(0, 1, 0, "abcdef"), out(0, 1, 2, "cdefgh")} {
+	for _, o := range []api.Output{out(0, 1, 0, "abc"), out(0, 1, 3, "d"), out(0, 1, 0, "second attempt ")} {
 		w.write(&o)
 	}
-	require.Equal(t, "abcdefgh", stdout.text)
+	w.restart()
+	for _, o := range []api.Output{out(0, 1, 0, "abcd"), out(0, 1, 0, "second attempt goes on"), out(0, 1, 22, "!")} {
+		w.write(&o)
+	}
+	require.Equal(t, "abcdsecond attempt goes on!", stdout.text)
 	a := &attacher{env: newEnv(), out: w, events: func(*api.Event) { events++ }, quiet: true}
 	log := api.AttachRep{Events: []api.Event{event("submit", "{}"), event("start", "")}}
 	require.NoError(t, a.take(&log))
-	a.skip, a.seen = a.seen, 0 // as run does when the stream began anew
+	a.restart()
 	log.Events = append(log.Events, event("finish", `{"status":256}`))
 	require.NoError(t, a.take(&log))
 	require.Equal(t, 3, events)
@@ -187,10 +191,9 @@ func TestOutputOfManyTasksIsNotMixed(t *testing.T) {
 func TestInterrupts(t *testing.T) {
 	m := &memory{}
 	e := newEnv()
-	e.stderr = m
 	var did []string
 	killErr := error(nil)
-	i := &interrupts{env: e, verb: "frond run", id: testID,
+	i := &interrupts{env: e, show: m, verb: "frond run", id: testID,
 		kill: func(sig syscall.Signal) error { did = append(did, "kill "+sig.String()); return killErr },
 		end:  func() error { did = append(did, "cancel"); return nil },
 		quit: func() { did = append(did, "quit") }}
@@ -214,7 +217,7 @@ func TestJobAttach(t *testing.T) {
 	attached(f, api.AttachRep{Events: []api.Event{event("submit", `{"userid":1,"flags":0}`)}, Output: []api.Output{out(1, 1, 0, "x\n")}}, finished("256"))
 	require.Equal(t, result{1, "1: x\n", "0.000000 submit userid=1 flags=0\n0.000000 start\n0.000000 finish status=256\n"},
 		f.frond("job", "attach", "-E", "-l", "-r", "ƒuZZybuNNy"))
-	serveStream(f, api.Attach, func(api.AttachReq, func(api.AttachRep)) error { return wire.Errorf(wire.NotFound, "no such job") })
+	serveStream(f, api.Attach, func(api.AttachReq, func(api.AttachRep)) error { return wire.Errorf(wire.NotFound, "unknown job id f1") })
 	require.Equal(t, result{1, "", "frond job attach: JobID ƒuZZybuNNy unknown\n"}, f.frond("job", "attach", "-r", "fuZZybuNNy"))
 }
 

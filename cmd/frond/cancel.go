@@ -65,7 +65,7 @@ func (o *cancelOptions) run(ctx context.Context, e *env, args []string) error {
 			return err
 		}
 	}
-	if o.all && !o.quiet && !o.json {
+	if o.all && !o.quiet && !o.json && e.isTerminal(e.stderr) {
 		fmt.Fprintf(e.stderr, "frond cancel: Canceled %d jobs (%d errors)\n", rep.Count-len(rep.Errors), len(rep.Errors))
 	}
 	return reportMulti(e, "frond cancel", rep, o.json)

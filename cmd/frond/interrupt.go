@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -21,6 +22,7 @@ const interruptWindow = 2 * time.Second
 // third one ends the command and leaves the job alone.
 type interrupts struct {
 	env  *env
+	show io.Writer // where remarks go; nil = nowhere
 	verb string
 	id   jobspec.ID
 	kill func(sig syscall.Signal) error // signals the tasks
@@ -47,15 +49,22 @@ func (i *interrupts) on(sig syscall.Signal, now time.Time) {
 		if err := i.kill(sig); err != nil {
 			note = err.Error()
 		}
-		fmt.Fprintf(i.env.stderr, "%s: %s: %s; again within 2 s cancels it\n", i.verb, i.env.idText(i.id), note)
+		i.remark(note + "; again within 2 s cancels it")
 	case 2:
-		fmt.Fprintf(i.env.stderr, "%s: %s: canceling the job\n", i.verb, i.env.idText(i.id))
+		i.remark("canceling the job")
 		if err := i.end(); err != nil {
-			fmt.Fprintf(i.env.stderr, "%s: %s: %v\n", i.verb, i.env.idText(i.id), err)
+			i.remark(err.Error())
 		}
 	default:
 		i.left.Store(true)
 		i.quit()
+	}
+}
+
+// remark tells the user, unless show is nil.
+func (i *interrupts) remark(text string) {
+	if i.show != nil {
+		fmt.Fprintf(i.show, "%s: %s: %s\n", i.verb, i.env.idText(i.id), text)
 	}
 }
 
@@ -95,7 +104,11 @@ func newInterrupts(ctx context.Context, e *env, c *client.Client, verb string, i
 		}
 		return err
 	}
-	return &interrupts{env: e, verb: verb, id: id, quit: quit,
+	var show io.Writer
+	if e.isTerminal(e.stderr) {
+		show = e.stderr
+	}
+	return &interrupts{env: e, show: show, verb: verb, id: id, quit: quit,
 		kill: func(sig syscall.Signal) error {
 			return multi(client.Call(ctx, c, api.Kill, api.KillReq{IDs: []jobspec.ID{id}, Signal: int(sig)}))
 		},

@@ -10,8 +10,7 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 )
 
-// outputWriter prints the output of one job's tasks. Pieces that come a second time after a reconnection are dropped by their
-// offset. Lines of different tasks are not mixed: as soon as a second task writes to a stream, or with labels, whole lines are
+// outputWriter prints the output of one job's tasks. Lines of different tasks are not mixed: as soon as a second task writes to a stream, or with labels, whole lines are
 // written; until then output goes on at once, so that prompts and progress bars show.
 type outputWriter struct {
 	out, err io.Writer
@@ -31,7 +30,8 @@ type streamKey struct {
 
 // taskStream is one stream of one task.
 type taskStream struct {
-	next int64  // offset of what has not come yet
+	came int64  // bytes that came since the last restart
+	done int64  // bytes that were printed
 	part []byte // an unfinished line
 	mid  bool   // raw: an unfinished line has been written
 }
@@ -49,15 +49,19 @@ func (w *outputWriter) write(o *api.Output) {
 		w.streams[key] = t
 		w.tasks[o.Stream]++
 	}
-	data := o.Data
-	if skip := t.next - o.Offset; skip > 0 {
-		if skip >= int64(len(data)) {
-			return
-		}
-		data = data[skip:]
+	t.came += int64(len(o.Data))
+	if fresh := t.came - t.done; fresh > 0 {
+		t.done = t.came
+		w.put(key, t, o.Data[max(0, int64(len(o.Data))-fresh):])
 	}
-	t.next = o.Offset + int64(len(o.Data))
-	w.put(key, t, data)
+}
+
+// restart says that all output will come again from its beginning: what was printed is not printed again. (Offsets do not tell,
+// because each attempt of a job begins with 0.)
+func (w *outputWriter) restart() {
+	for _, t := range w.streams {
+		t.came = 0
+	}
 }
 
 func (w *outputWriter) put(key streamKey, t *taskStream, data []byte) {

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
@@ -69,7 +72,7 @@ func (o *runCmd) run(ctx context.Context, e *env) error {
 	if len(all) > 1 {
 		return watchAll(ctx, e, c, "frond run", all, o.label, o.unbuffered)
 	}
-	f := &foreground{env: e, client: c, verb: "frond run", id: all[0], label: o.label, raw: o.unbuffered, stdin: o.inputRanks()}
+	f := &foreground{env: e, client: c, verb: "frond run", id: all[0], own: true, label: o.label, raw: o.unbuffered, stdin: o.inputRanks()}
 	if f.stdin == nil && o.input == "" {
 		f.stdin = []int{0}
 	}
@@ -91,6 +94,7 @@ type foreground struct {
 	stdin  []int // task ranks that get standard input; empty = none
 	events func(*api.Event)
 
+	own      bool // the job is this command's: it ends when nobody reads its output
 	readOnly bool // pass on neither input nor signals
 }
 
@@ -98,6 +102,7 @@ type foreground struct {
 func (f *foreground) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	signal.Ignore(syscall.SIGPIPE) // a write then fails instead
 	signals := newInterrupts(ctx, f.env, f.client, f.verb, f.id, cancel)
 	if !f.readOnly {
 		defer signals.watch()()
@@ -109,14 +114,24 @@ func (f *foreground) run(ctx context.Context) error {
 	out.raw = f.raw
 	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events}
 	end, err := a.run(ctx)
-	if signals.gaveUp() {
-		return &exitError{Code: 130}
-	}
-	if err != nil {
+	switch {
+	case signals.gaveUp():
+		return &exitError{Code: 128 + int(syscall.SIGINT)}
+	case errors.Is(err, syscall.EPIPE):
+		return f.unread(signals)
+	case err != nil:
 		return err
 	}
 	f.remark(end)
 	return codeIf(true, end.code())
+}
+
+// unread ends the command when nobody reads its output any more, and the job of frond run with it.
+func (f *foreground) unread(job *interrupts) error {
+	if f.own {
+		_ = job.end()
+	}
+	return &exitError{Code: 128 + int(syscall.SIGPIPE)}
 }
 
 // remark tells a person at a terminal what the exit code means.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,22 +74,23 @@ func acquire(dir string, me *lockHolder) (*lockFile, error) {
 
 // create makes the lock file with its content at once, or fails with fs.ErrExist.
 func (l *lockFile) create() error {
-	tmp := fmt.Sprintf("%s.%d.new", l.path, os.Getpid())
-	os.Remove(tmp)
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(l.path), "lock.*.new") // 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp)
+	defer os.Remove(f.Name())
 	l.f = f
 	if err = l.beat(time.Now()); err == nil {
-		err = os.Link(tmp, l.path)
+		err = os.Link(f.Name(), l.path)
 	}
 	if err != nil {
 		f.Close()
 	}
 	return err
 }
+
+// asides makes names for stale locks unique within the process.
+var asides atomic.Int64
 
 // clearStale removes the lock of a dead owner, or returns an ErrInUse that names the living one.
 func clearStale(dir, path string, me *lockHolder) error {
@@ -103,7 +105,7 @@ func clearStale(dir, path string, me *lockHolder) error {
 	if alive {
 		return inUse(dir, old, why)
 	}
-	aside := fmt.Sprintf("%s.%d.old", path, os.Getpid())
+	aside := fmt.Sprintf("%s.%d-%d.old", path, os.Getpid(), asides.Add(1))
 	if err := os.Rename(path, aside); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -99,6 +99,7 @@ func copyFile(from, to string) {
 	if err != nil && !os.IsNotExist(err) {
 		panic(err)
 	}
+	os.Remove(to) // ext4 writes a file out at once that was truncated and written anew
 	if err := os.WriteFile(to, data, 0o600); err != nil {
 		panic(err)
 	}

@@ -72,6 +72,7 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 	if err != nil {
 		return err
 	}
+	b.Logger().Info("broker starts", zap.Int("rank", o.rank), zap.Int("pid", os.Getpid()), zap.String("version", version))
 	go watchSupervisor(cancel)
 	defer catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })()
 	err = b.Run(ctx)

@@ -9,20 +9,26 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker"
+	"github.com/frond-hpc/frond/broker/execsvc"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/jobsvc"
 	"github.com/frond-hpc/frond/broker/store"
+	"github.com/frond-hpc/frond/exec"
+	"github.com/frond-hpc/frond/exec/proc"
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/resource"
+	"github.com/vmihailenco/msgpack/v5"
 	"go.uber.org/zap"
 )
 
 // brokerProcess wires the parts of one broker together.
 type brokerProcess struct {
-	info  *boot.Info
-	rank  int32
-	log   *zap.Logger
-	store *store.Store // the leader's
+	info   *boot.Info
+	rank   int32
+	log    *zap.Logger
+	driver *proc.Driver
+	store  *store.Store // the leader's
 }
 
 // build makes the broker. fatal ends it with a cause.
@@ -45,6 +51,10 @@ func (p *brokerProcess) config() (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, err
 	}
+	tasks, err := p.exec(tree)
+	if err != nil {
+		return broker.Config{}, err
+	}
 	return broker.Config{
 		Name:     p.info.Name,
 		Version:  version,
@@ -53,8 +63,25 @@ func (p *brokerProcess) config() (broker.Config, error) {
 		Attrs:    attributes(p.info),
 		Overlay:  tree,
 		Listen:   p.info.TreeAddr(int(p.rank)),
+		Services: []broker.ServiceSpec{tasks},
 		Log:      p.log,
 	}, nil
+}
+
+// exec is the service that runs tasks on this broker's nodes.
+func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
+	var nodes []resource.Node
+	if err := msgpack.Unmarshal(tree.Info.Resources, &nodes); err != nil {
+		return broker.ServiceSpec{}, fmt.Errorf("resources of broker %d: %w", p.rank, err)
+	}
+	driver, err := proc.New(proc.Config{Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
+		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath})
+	if err != nil {
+		return broker.ServiceSpec{}, err
+	}
+	p.driver = driver
+	svc := execsvc.New(execsvc.Config{UUID: tree.UUID, Exec: exec.Config{}})
+	return broker.ServiceSpec{Service: svc, Driver: driver, Await: true}, nil
 }
 
 // joinLimit is how long a broker tries to become a member; the supervisor gives up a little later.
@@ -110,10 +137,15 @@ func openPatiently(dir string, opts store.Options) (*store.Store, *job.Loaded, e
 	}
 }
 
-// close writes down what the leader holds.
-func (p *brokerProcess) close() error {
-	if p.store == nil {
-		return nil
+// close ends the tasks and writes down what the leader holds.
+func (p *brokerProcess) close() {
+	if p.driver != nil {
+		p.driver.Close()
 	}
-	return errors.Join(p.store.Close())
+	if p.store == nil {
+		return
+	}
+	if err := p.store.Close(); err != nil {
+		p.log.Error("state directory not closed in order", zap.Error(err))
+	}
 }

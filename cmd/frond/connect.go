@@ -46,13 +46,24 @@ func (e *env) resolve(target string) (string, error) {
 	return entry.URI, err
 }
 
-// connect dials the instance.
+// connect dials the instance. A broker that does not answer although its instance is alive is about to be restarted: it gets time.
 func (e *env) connect(ctx context.Context) (*client.Client, error) {
 	uri, err := e.uri()
 	if err != nil {
 		return nil, err
 	}
-	return client.Dial(ctx, uri, client.WithVersion(version), client.WithReconnect(reconnectLimit))
+	for end := time.Now().Add(reconnectLimit); ; time.Sleep(20 * time.Millisecond) {
+		c, err := client.Dial(ctx, uri, client.WithVersion(version), client.WithReconnect(reconnectLimit))
+		if err == nil || !errors.Is(err, &wire.Error{Code: wire.Unavailable}) || !restarting(uri) || time.Now().After(end) || ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
+// restarting tells whether uri is the leader's of an instance of this host that is alive: its run directory is held.
+func restarting(uri string) bool {
+	rundir, ok := strings.CutSuffix(strings.TrimPrefix(uri, "local://"), "/0/local")
+	return ok && strings.HasPrefix(uri, "local:///") && boot.Held(rundir)
 }
 
 // connected runs f with a connection to the instance.

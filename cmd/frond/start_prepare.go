@@ -86,7 +86,7 @@ func (s *supervisor) enclosing() {
 	if uri == "" || job == "" {
 		return
 	}
-	s.info.ParentURI, s.info.JobID = uri, job
+	s.info.ParentURI, s.info.JobID, s.info.JobPath = uri, job, s.e.getenv("FROND_JOB_ID_PATH")
 	s.info.Level = enclosingLevel(uri) + 1
 }
 

@@ -118,13 +118,13 @@ func (s *supervisor) step(ev any) {
 	}
 }
 
-// catchSignals turns signals into events. What was ignored before (nohup) stays ignored.
+// catchSignals turns signals into events. SIGHUP stays ignored if it was (nohup); SIGINT does not, which shells without job control
+// have ignored by whatever they start in the background.
 func (s *supervisor) catchSignals() (stop func()) {
 	ch := make(chan os.Signal, 8)
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
-			signal.Notify(ch, sig)
-		}
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(ch, syscall.SIGHUP)
 	}
 	quit := make(chan struct{})
 	go func() {

@@ -108,7 +108,7 @@ func (o *cancelOptions) pretend(ctx context.Context, e *env, c *client.Client, r
 	}
 	defer s.Close()
 	n := 0
-	if err := eachJob(steady(s), 0, func(*api.JobInfo) error { n++; return nil }); err != nil {
+	if err := eachJob(steady(s), func(*api.JobInfo) error { n++; return nil }); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "frond cancel: Would cancel %d jobs\n", n)

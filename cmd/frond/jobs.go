@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +35,7 @@ type jobsOptions struct {
 	noHeader     bool
 	user         string
 	name         string
+	queue        string
 	filter       string
 	since        string
 	format       string
@@ -74,6 +73,7 @@ with --stats-only 1 when no job is active.`,
 	f.BoolVar(&o.noHeader, "suppress-header", false, "same as --no-header")
 	f.StringVarP(&o.user, "user", "u", "", "jobs of this user (name, uid or all)")
 	f.StringVar(&o.name, "name", "", "jobs of this name")
+	f.StringVarP(&o.queue, "queue", "q", "", "jobs of these queues (comma separated)")
 	f.StringVarP(&o.filter, "filter", "f", "", "states or results, separated by commas (default pending,running)")
 	f.StringVar(&o.since, "since", "", "jobs active since then: -15m, or 2026-06-21 06:00; implies -a")
 	f.StringVarP(&o.format, "format", "o", "", "output format or its name; help lists them")
@@ -115,7 +115,6 @@ func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
 		}
 	}
 	if plan.nobody {
-		plan.req.Max = 0
 		return plan.print(e, nil)
 	}
 	return plan.list(ctx, e, c)
@@ -147,6 +146,8 @@ func currentCounts(ctx context.Context, c *client.Client) (api.CountsRep, error)
 type jobsPlan struct {
 	req      api.ListReq
 	args     []string // the ids as the user wrote them
+	queues   []string // nil = any
+	max      int      // jobs to show; 0 = all
 	format   *format
 	sort     []sortKey
 	noHeader bool
@@ -164,9 +165,14 @@ func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, err
 		return nil, err
 	}
 	p.single = o.json && len(ids) == 1
-	p.req = api.ListReq{IDs: ids, Max: max(0, o.count), Name: o.name}
-	if len(ids) > 0 {
-		p.req.Max = 0
+	p.req = api.ListReq{IDs: ids, Name: o.name}
+	if len(ids) == 0 {
+		p.max = max(0, o.count)
+	}
+	if o.queue == "" {
+		p.req.Max = p.max
+	} else { // the instance does not filter by queue
+		p.queues = strings.Split(o.queue, ",")
 	}
 	if o.since != "" {
 		if p.req.Since, err = parseSince(o.since, now); err != nil {
@@ -250,7 +256,11 @@ func (p *jobsPlan) list(ctx context.Context, e *env, c *client.Client) error {
 	if p.json && !p.single && len(p.sort) == 0 {
 		return unknownJob(p.streamJSON(e, steady(s)), p.args)
 	}
-	jobs, err := collectJobs(steady(s), p.req.Max)
+	var jobs []*api.JobInfo
+	err = p.each(steady(s), func(j *api.JobInfo) error {
+		jobs = append(jobs, j)
+		return nil
+	})
 	if err != nil {
 		return unknownJob(err, p.args)
 	}
@@ -268,41 +278,40 @@ func unknownJob(err error, args []string) error {
 // pages is a stream of pages of jobs; io.EOF ends it.
 type pages func() (api.ListRep, error)
 
-// eachJob calls f for each job until max of them (0 = all) have been seen.
-func eachJob(next pages, max int, f func(*api.JobInfo) error) error {
-	n := 0
+// eachJob calls f for each job; io.EOF of f ends it without an error.
+func eachJob(next pages, f func(*api.JobInfo) error) error {
 	for {
 		page, err := next()
+		for i := 0; i < len(page.Jobs) && err == nil; i++ {
+			err = f(&page.Jobs[i])
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		for i := range page.Jobs {
-			if n++; max > 0 && n > max {
-				return nil
-			}
-			if err := f(&page.Jobs[i]); err != nil {
-				return err
-			}
-		}
 	}
 }
 
-func collectJobs(next pages, max int) ([]*api.JobInfo, error) {
-	var jobs []*api.JobInfo
-	err := eachJob(next, max, func(j *api.JobInfo) error {
-		jobs = append(jobs, j)
-		return nil
+// each calls f for the jobs to show.
+func (p *jobsPlan) each(next pages, f func(*api.JobInfo) error) error {
+	n := 0
+	return eachJob(next, func(j *api.JobInfo) error {
+		if p.queues != nil && !slices.Contains(p.queues, j.Queue) {
+			return nil
+		}
+		if n++; p.max > 0 && n > p.max {
+			return io.EOF
+		}
+		return f(j)
 	})
-	return jobs, err
 }
 
 func (p *jobsPlan) streamJSON(e *env, next pages) error {
 	a := newJSONArray(e.stdout, "jobs")
 	users := map[uint32]string{}
-	err := eachJob(next, p.req.Max, func(j *api.JobInfo) error {
+	err := p.each(next, func(j *api.JobInfo) error {
 		return a.add(jobView{JobInfo: j, now: p.now, ascii: e.asciiIDs(), users: users}.json())
 	})
 	if err != nil {
@@ -360,124 +369,4 @@ func rowColor(r record) string {
 		return colorBlue
 	}
 	return ""
-}
-
-// listOrder is Flux's order: pending jobs by priority, then id; running ones by start, newest first; inactive ones by end,
-// newest first.
-func listOrder(a, b *api.JobInfo) int {
-	if c := cmp.Compare(stateRank(a), stateRank(b)); c != 0 {
-		return c
-	}
-	switch stateRank(a) {
-	case 0:
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
-	case 1:
-		return cmp.Or(cmp.Compare(b.TRun, a.TRun), cmp.Compare(b.ID, a.ID))
-	}
-	return cmp.Or(cmp.Compare(b.TInactive, a.TInactive), cmp.Compare(b.ID, a.ID))
-}
-
-func stateRank(j *api.JobInfo) int {
-	switch s := jobspec.State(j.State); {
-	case s&jobspec.StatesPending != 0:
-		return 0
-	case s&jobspec.StatesRunning != 0:
-		return 1
-	}
-	return 2
-}
-
-// sortKey is one field of --sort.
-type sortKey struct {
-	field   string
-	reverse bool
-}
-
-func parseSort(s string) ([]sortKey, error) {
-	var keys []sortKey
-	for _, f := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
-		name, reverse := strings.CutPrefix(f, "-")
-		if _, ok := jobHeaders[name]; !ok {
-			return nil, fmt.Errorf("--sort: unknown field %q; 'frond jobs -o help' lists them", name)
-		}
-		keys = append(keys, sortKey{name, reverse})
-	}
-	return keys, nil
-}
-
-// sortRecords sorts rows by keys, numbers as numbers; unset values come first.
-func sortRecords(rows []record, keys []sortKey) {
-	if len(keys) == 0 {
-		return
-	}
-	slices.SortStableFunc(rows, func(a, b record) int {
-		for _, k := range keys {
-			c := compareValues(a(k.field), b(k.field))
-			if k.reverse {
-				c = -c
-			}
-			if c != 0 {
-				return c
-			}
-		}
-		return 0
-	})
-}
-
-func compareValues(a, b any) int {
-	x, okX := number(a)
-	y, okY := number(b)
-	switch {
-	case okX && okY:
-		return cmp.Compare(x, y)
-	case okX != okY && (a == nil || b == nil):
-		return cmp.Compare(btoi(a != nil), btoi(b != nil))
-	}
-	return strings.Compare(text(a), text(b))
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// pickFormat is the format that was asked for: a name, a format string, or what the environment or the default says.
-func pickFormat(e *env, asked, variable string, named map[string]string, known headers) (*format, error) {
-	if asked == "" {
-		asked = e.getenv(variable)
-	}
-	if asked == "" {
-		asked = "default"
-	}
-	if f, ok := named[asked]; ok {
-		asked = f
-	} else if !strings.Contains(asked, "{") {
-		return nil, fmt.Errorf("unknown format name %q: there are %s; or give a format with fields in braces", asked, strings.Join(formatNames(named), ", "))
-	}
-	return parseFormat(asked, known)
-}
-
-func formatNames(named map[string]string) []string {
-	names := make([]string, 0, len(named))
-	for n := range named {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// printFormats lists named formats and fields (-o help).
-func printFormats(w io.Writer, verb string, named, fields map[string]string) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "Formats of %s:\n", verb)
-	for _, n := range formatNames(named) {
-		fmt.Fprintf(out, "  %-10s %s\n", n, named[n])
-	}
-	fmt.Fprintf(out, "\nFields:\n")
-	for _, n := range formatNames(fields) {
-		fmt.Fprintf(out, "  %s\n", n)
-	}
-	return flush(out)
 }

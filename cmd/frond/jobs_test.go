@@ -90,6 +90,7 @@ func TestJobsRequest(t *testing.T) {
 		{"-o lists elements", []string{"-o", "{id}"}, api.ListReq{States: 62, Max: 1000}},
 		{"a name", []string{"-a", "--name", "x", "-c0"}, api.ListReq{Name: "x", Collapse: true}},
 		{"since implies all", []string{"--since", "100"}, api.ListReq{Since: 100, Max: 1000, Collapse: true}},
+		{"a queue is filtered here", []string{"-q", "x,y", "-c5"}, api.ListReq{States: 62, Collapse: true}},
 		{"Nextflow's query", []string{"--suppress-header", "--format={id.f58} {status_abbrev}", "--since=100", "--user=all"}, api.ListReq{Since: 100, Max: 1000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,6 +119,8 @@ func TestJobsFormats(t *testing.T) {
 	require.Contains(t, r.out, "broke Exit 3 3  768 2 7\n")
 	require.Contains(t, r.out, "gone Canceled: wrong input -128 cancel  0\n")
 	require.True(t, strings.HasPrefix(r.out, "wait "), "sorted by name, reversed: %s", r.out)
+	require.Equal(t, result{0, "", ""}, f.frond("jobs", "-n", "--queue=nope"))
+	require.Equal(t, 7, strings.Count(f.frond("jobs", "-n", "--queue=").out, "\n"))
 	for name := range jobFormats {
 		require.Equal(t, 0, f.frond("jobs", "-a", "-o", name).code, name)
 	}

@@ -77,7 +77,7 @@ func expandArrays(ctx context.Context, c *client.Client, ids []jobspec.ID) ([]jo
 	}
 	defer s.Close()
 	var all []jobspec.ID
-	err = eachJob(steady(s), 0, func(j *api.JobInfo) error {
+	err = eachJob(steady(s), func(j *api.JobInfo) error {
 		all = append(all, j.ID)
 		return nil
 	})

@@ -1,0 +1,130 @@
+// Package resourcesvc is the service "resource" on the leader: it keeps the list of the instance's nodes from what brokers offer when
+// they join, with their states (online or not, drained or not), and tells "sched" and "job" of every change.
+//
+// A node of a broker that is lost or dead stays in the list, down; it is up again when that rank comes back. A broker that leaves
+// in order takes its nodes with it. A node has the index that its broker asks for, if that is free, else a new one, for its life.
+package resourcesvc
+
+import (
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
+)
+
+// Config of the service: there is nothing to choose.
+type Config struct{}
+
+// Service is the service "resource".
+type Service struct {
+	book *book
+	// asked are the status requests that wait for "sched" to tell what is in use.
+	asked map[rpc.RequestKey]*rpc.Request
+}
+
+// New makes the service.
+func New(Config) *Service {
+	return &Service{book: newBook(), asked: make(map[rpc.RequestKey]*rpc.Request)}
+}
+
+// Name implements reactor.Service.
+func (s *Service) Name() string { return "resource" }
+
+// Handle implements reactor.Service.
+func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
+	switch in := in.(type) {
+	case api.Membership:
+		s.membership(in, out)
+	case *rpc.Request:
+		if err := s.request(now, in, out); err != nil {
+			out.Fail(in, err)
+		}
+	case *rpc.Response:
+		s.response(in, out)
+	case rpc.Cancel:
+		delete(s.asked, in.Key)
+	}
+}
+
+func (s *Service) membership(n api.Membership, out *reactor.Out) {
+	var ch api.NodesChanged
+	switch n.State {
+	case "online":
+		if err := s.book.online(n, &ch); err != nil {
+			out.Log("error", "resources of a broker cannot be used", "rank", n.Rank, "err", err)
+		}
+	case "left":
+		s.book.leave(n.Rank, &ch)
+	default: // lost, dead
+		s.book.lost(n.Rank, &ch)
+	}
+	tell(ch, out)
+}
+
+// tell passes a change on, if there is one.
+func tell(ch api.NodesChanged, out *reactor.Out) {
+	if len(ch.Add)+len(ch.Up)+len(ch.Down)+len(ch.Remove)+len(ch.Drained)+len(ch.Undrained) == 0 {
+		return
+	}
+	out.Notify("sched", ch)
+	out.Notify("job", ch)
+}
+
+func (s *Service) request(now time.Time, r *rpc.Request, out *reactor.Out) error {
+	switch r.Topic {
+	case api.ResourceStatus.Topic:
+		s.asked[r.Key()] = r
+		out.Call(reactor.Call{Key: r.Key(), Topic: api.SchedUsage.Topic, Target: wire.Any, Body: api.Empty{}})
+		return nil
+	case api.ResourceDrain.Topic:
+		return s.change(r, out, api.ResourceDrain, func(req api.DrainReq, ch *api.NodesChanged) error {
+			return s.book.drain(req, float64(now.UnixMicro())/1e6, ch)
+		})
+	case api.ResourceUndrain.Topic:
+		return s.change(r, out, api.ResourceUndrain, s.book.undrain)
+	case api.ResourceBarrier.Topic:
+		out.Reply(r, api.Empty{})
+		return nil
+	}
+	return wire.Errorf(wire.NoMethod, "service resource has no method %q", r.Topic)
+}
+
+// change carries out a drain or undrain, tells of it and then answers.
+func (s *Service) change(r *rpc.Request, out *reactor.Out, m rpc.Method[api.DrainReq, api.Empty], do func(api.DrainReq, *api.NodesChanged) error) error {
+	req, err := m.Decode(r)
+	if err != nil {
+		return err
+	}
+	var ch api.NodesChanged
+	if err := do(req, &ch); err != nil {
+		return err
+	}
+	tell(ch, out)
+	out.Reply(r, api.Empty{})
+	return nil
+}
+
+// response is the usage for a status that was asked for.
+func (s *Service) response(r *rpc.Response, out *reactor.Out) {
+	key, ok := r.Key.(rpc.RequestKey)
+	req := s.asked[key]
+	if !ok || req == nil {
+		return
+	}
+	delete(s.asked, key)
+	rep, err := api.SchedUsage.DecodeReply(r)
+	if err != nil {
+		out.Fail(req, err)
+		return
+	}
+	used := make(map[int]resource.NodeAlloc, len(rep.Used))
+	for _, u := range rep.Used {
+		used[u.Node] = u
+	}
+	out.Reply(req, api.ResourceStatusRep{Nodes: s.book.status(used)})
+}
+
+var _ reactor.Service = (*Service)(nil)

@@ -34,15 +34,15 @@ Exit codes: the largest of the tasks' (128 + the signal for a task that died of 
 1 when an exception ended the job without one, or when it could not be submitted.`,
 		Example: `  frond run -N2 -n8 -l hostname
   frond run -n1 -g1 -t 1h ./train < data`,
-		Args: cobra.MinimumNArgs(1),
+		Args: needCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
 			return o.run(cmd.Context(), e)
 		},
 	}
 	o.add(cmd)
-	cmd.Flags().StringVar(&o.cc, "cc", "", "one job for each id of this set, as in submit; output of all is printed")
-	cmd.Flags().StringVar(&o.bcc, "bcc", "", "as --cc, without FROND_JOB_CC in the environment")
+	cmd.Flags().StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`, as in submit; output of all is printed")
+	cmd.Flags().StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
 	return cmd
 }
 

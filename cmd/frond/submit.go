@@ -40,7 +40,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
   frond submit --cc=1-1000 --output='out.{cc}' ./sweep --seed={cc}
   frond submit --wait --progress --quiet --cc=0-99 ./step {cc}`,
-		Args: cobra.MinimumNArgs(1),
+		Args: needCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
 			return o.run(cmd.Context(), e)
@@ -48,8 +48,8 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 	}
 	o.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.cc, "cc", "", "one job for each id of this set: 1-100 or 3,5,7")
-	f.StringVar(&o.bcc, "bcc", "", "as --cc, without FROND_JOB_CC in the environment")
+	f.StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`: 1-100 or 3,5,7")
+	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
 	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
 	f.BoolVar(&o.watch, "watch", false, "print the output of all jobs; implies --wait")
 	f.BoolVar(&o.progress, "progress", false, "with --wait show a bar (on a terminal)")

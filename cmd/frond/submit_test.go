@@ -128,7 +128,7 @@ func TestSubmitItem(t *testing.T) {
 func TestSubmitErrors(t *testing.T) {
 	f := newFakeInstance(t)
 	for args, want := range map[string]string{
-		"":                         "requires at least 1 arg",
+		"":                         "a command to run is missing",
 		"-n0 a":                    "-n/--ntasks",
 		"-n x a":                   "-n/--ntasks",
 		"-N5 -n2 a":                "5 nodes are more than the 2 tasks",

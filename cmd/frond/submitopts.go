@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,17 +38,17 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.SetInterspersed(false)
 	o.addResources(f)
 	o.addStreams(f)
-	f.StringVarP(&o.limit, "time-limit", "t", "", "time limit in minutes, or with a unit: 30s, 1.5h")
-	f.StringVar(&o.urgency, "urgency", "", "0 to 31, hold (0), default (16) or expedite (31)")
-	f.StringVar(&o.name, "job-name", "", "name of the job (default: the command's)")
-	f.StringVarP(&o.queue, "queue", "q", "", "submit to this queue")
-	f.StringArrayVar(&o.requires, "requires", nil, "condition on nodes: properties, host:NAMES, rank:IDS, with and, or, not")
-	f.StringArrayVarP(&o.setattr, "setattr", "S", nil, "set an attribute KEY[=VALUE]; VALUE may be JSON, ^KEY=FILE reads it from a file")
-	f.StringArrayVarP(&o.setopt, "setopt", "o", nil, "set a shell option KEY[=VALUE]")
-	f.StringVar(&o.cwd, "cwd", "", "working directory (default: this one)")
-	f.StringVar(&o.flags, "flags", "", "submit flags: debug, waitable, novalidate")
-	f.StringVar(&o.signal, "signal", "", "[SIG][@TIME]: send SIG (USR1) TIME (60s) before the time limit")
-	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: yes (default) or no")
+	f.StringVarP(&o.limit, "time-limit", "t", "", "time limit: `MINUTES`, or with a unit 30s, 1.5h")
+	f.StringVar(&o.urgency, "urgency", "", "`N` from 0 to 31, hold (0), default (16) or expedite (31)")
+	f.StringVar(&o.name, "job-name", "", "`NAME` of the job (default: the command's)")
+	f.StringVarP(&o.queue, "queue", "q", "", "submit to the queue `NAME`")
+	f.StringArrayVar(&o.requires, "requires", nil, "`CONDITION` on nodes: properties, host:NAMES, rank:IDS, with and, or, not")
+	f.StringArrayVarP(&o.setattr, "setattr", "S", nil, "set an attribute `KEY[=VALUE]`; VALUE may be JSON, ^KEY=FILE reads it from a file")
+	f.StringArrayVarP(&o.setopt, "setopt", "o", nil, "set a shell option `KEY[=VALUE]`")
+	f.StringVar(&o.cwd, "cwd", "", "working `DIRECTORY` (default: this one)")
+	f.StringVar(&o.flags, "flags", "", "submit `FLAGS`: debug, waitable, novalidate")
+	f.StringVar(&o.signal, "signal", "", "`[SIG][@TIME]`: send SIG (USR1) TIME (60s) before the time limit")
+	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
 	f.BoolVar(&o.quiet, "quiet", false, "do not print job ids")
 	f.CountVarP(&o.verbose, "verbose", "v", "say more on standard error")
@@ -55,30 +56,30 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 }
 
 func (o *submitOptions) addResources(f *pflag.FlagSet) {
-	f.StringVarP(&o.ntasks, "ntasks", "n", "", "number of tasks (default 1)")
-	f.StringVarP(&o.nodes, "nodes", "N", "", "number of nodes to spread over; alone: whole nodes, one task each")
-	f.StringVarP(&o.coresPerTask, "cores-per-task", "c", "", "cores per task (default 1)")
-	f.StringVarP(&o.gpusPerTask, "gpus-per-task", "g", "", "gpus per task")
+	f.StringVarP(&o.ntasks, "ntasks", "n", "", "`N` tasks (default 1)")
+	f.StringVarP(&o.nodes, "nodes", "N", "", "spread over `N` nodes; alone: N whole nodes, one task each")
+	f.StringVarP(&o.coresPerTask, "cores-per-task", "c", "", "`N` cores for each task (default 1)")
+	f.StringVarP(&o.gpusPerTask, "gpus-per-task", "g", "", "`N` gpus for each task")
 	f.BoolVarP(&o.exclusive, "exclusive", "x", false, "whole nodes only (with -N)")
-	f.StringVar(&o.cores, "cores", "", "total cores, instead of options per task")
-	f.StringVar(&o.tasksPerNode, "tasks-per-node", "", "tasks on each node, instead of options per task")
-	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "tasks on each core, instead of options per task")
-	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "gpus on each node, instead of options per task")
+	f.StringVar(&o.cores, "cores", "", "`N` cores in total, instead of options per task")
+	f.StringVar(&o.tasksPerNode, "tasks-per-node", "", "`N` tasks on each node, instead of options per task")
+	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "`N` tasks on each core, instead of options per task")
+	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "`N` gpus on each node, instead of options per task")
 }
 
 func (o *submitOptions) addStreams(f *pflag.FlagSet) {
-	f.StringVar(&o.input, "input", "", "read standard input from this file; with run also task ranks that get this command's")
-	f.StringVar(&o.output, "output", "", "write standard output to this file; {{id}}, {{name}}, {cc} … are replaced")
-	f.StringVar(&o.errout, "error", "", "write standard error to this file")
+	f.StringVar(&o.input, "input", "", "read standard input from `FILE`; with run also task ranks that get this command's")
+	f.StringVar(&o.output, "output", "", "write standard output to `FILE`; {{id}}, {{name}}, {cc} … are replaced")
+	f.StringVar(&o.errout, "error", "", "write standard error to `FILE`")
 	f.BoolVarP(&o.unbuffered, "unbuffered", "u", false, "do not hold output back for whole lines")
 	f.BoolVarP(&o.label, "label-io", "l", false, "put the task's rank in front of each line of output")
 }
 
 func (o *submitOptions) addEnv(f *pflag.FlagSet) {
-	f.Var(&ruleValue{&o.env, ""}, "env", "rule for the environment: NAME=VALUE, NAME, -PATTERN, ^FILE")
-	f.Var(&ruleValue{&o.env, "-"}, "env-remove", "remove variables that match a pattern")
-	f.Var(&ruleValue{&o.env, "^"}, "env-file", "read rules from a file")
-	f.Var(&ruleValue{&o.rlimit, ""}, "rlimit", "resource limits to pass on: NAME, NAME=VALUE, -PATTERN")
+	f.Var(&ruleValue{&o.env, ""}, "env", "`RULE` for the environment: NAME=VALUE, NAME, -PATTERN, ^FILE")
+	f.Var(&ruleValue{&o.env, "-"}, "env-remove", "remove variables that match `PATTERN`")
+	f.Var(&ruleValue{&o.env, "^"}, "env-file", "read rules from `FILE`")
+	f.Var(&ruleValue{&o.rlimit, ""}, "rlimit", "resource limits to pass on, by `RULE`: NAME, NAME=VALUE, -PATTERN")
 }
 
 // ruleValue is a flag that appends to a list of rules, with a prefix; several flags share one list, to keep their order.
@@ -142,6 +143,14 @@ func (o *submitOptions) urgencyValue() (int, error) {
 		return 0, fmt.Errorf("--urgency: %w", err)
 	}
 	return n, nil
+}
+
+// needCommand refuses a command line without a command to run.
+func needCommand(_ *cobra.Command, args []string) error {
+	if len(args) == 0 || args[0] == "" {
+		return errors.New("a command to run is missing")
+	}
+	return nil
 }
 
 // parseSubmitFlags reads --flags as Flux's mask.

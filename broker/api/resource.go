@@ -7,7 +7,8 @@ import (
 )
 
 // NodesChanged is the notice with which the resource service tells "sched" and "job" of nodes (leader only, as values).
-// Nodes carries new nodes or changed ones in full; the sets name nodes by Index.
+// Add carries new nodes or changed ones in full (a new node is up unless it stands in Down); the sets name nodes by Index and apply
+// in the order Add, Up, Down, Remove.
 type NodesChanged struct {
 	Add       []resource.Node
 	Up, Down  []int // schedulable or not: offline and drained both are Down
@@ -20,11 +21,11 @@ type NodesChanged struct {
 //
 //	job → sched   SchedSubmit   groups of identical requests join the queue (count more of an existing group adds to it)
 //	job → sched   SchedCancel   count fewer pending of a group; what was allocated meanwhile the job service gives back by SchedFree
-//	job → sched   SchedAdopt    (after a restart) these resources are in use; answered as a SchedAllocs with Adopt set
+//	job → sched   SchedAdopt    (after a restart) these resources are in use; not answered. Their nodes may become known later
 //	job → sched   SchedFree     allocations end
 //	job → sched   SchedHold     stop or resume allocating altogether (recovery, shutdown)
 //	sched → job   SchedAllocs   allocations made, in order
-//	sched → job   SchedDeny     a group can never be satisfied any more (its nodes were removed)
+//	sched → job   SchedDeny     a group can never be satisfied any more (its nodes were removed); it has left the queue. Not sent on hold
 //
 // There is no failure between them: they live and die in one process.
 type (

@@ -142,7 +142,7 @@ func (e *Endpoint) forget(tag uint64, p pending) {
 func (e *Endpoint) Dispatch(item any, direct func(service string) bool, own int32) (to string, msg any) {
 	switch it := item.(type) {
 	case Answer:
-		return e.answer(it)
+		return e.answer(it, direct)
 	case Call:
 		return e.call(it, direct, own)
 	case CancelCall:
@@ -160,14 +160,17 @@ func (e *Endpoint) Dispatch(item any, direct func(service string) bool, own int3
 	return "", nil
 }
 
-// answer goes straight to a service of this broker, as a value; to everyone else encoded, through the router.
-func (e *Endpoint) answer(a Answer) (string, any) {
+// answer goes as a value to a service of this broker, straight to one that takes messages without the router; to everyone else encoded.
+func (e *Endpoint) answer(a Answer, direct func(service string) bool) (string, any) {
 	if a.Req.NoReply {
 		return "", nil
 	}
 	r := Reply{Peer: a.Req.Peer, Route: a.Req.Route, Tag: a.Req.Tag, Err: a.Err, More: a.More, Body: rpc.Payload{Value: a.Body}}
 	if to := e.dir.Origin(a.Req.Route); to != "" {
-		return to, r
+		if direct(to) {
+			return to, r
+		}
+		return "", r
 	}
 	body, err := encode(r.Body)
 	if err != nil {

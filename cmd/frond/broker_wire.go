@@ -12,6 +12,8 @@ import (
 	"github.com/frond-hpc/frond/broker/execsvc"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/jobsvc"
+	"github.com/frond-hpc/frond/broker/resourcesvc"
+	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/broker/store"
 	"github.com/frond-hpc/frond/exec"
 	"github.com/frond-hpc/frond/exec/proc"
@@ -51,20 +53,25 @@ func (p *brokerProcess) config() (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, err
 	}
+	transport, err := newTransport(p.info, p.log)
+	if err != nil {
+		return broker.Config{}, err
+	}
 	tasks, err := p.exec(tree)
 	if err != nil {
 		return broker.Config{}, err
 	}
 	return broker.Config{
-		Name:     p.info.Name,
-		Version:  version,
-		RunDir:   p.info.RunDir,
-		StateDir: p.info.StateDir,
-		Attrs:    attributes(p.info),
-		Overlay:  tree,
-		Listen:   p.info.TreeAddr(int(p.rank)),
-		Services: []broker.ServiceSpec{tasks},
-		Log:      p.log,
+		Name:      p.info.Name,
+		Version:   version,
+		RunDir:    p.info.RunDir,
+		StateDir:  p.info.StateDir,
+		Attrs:     attributes(p.info),
+		Overlay:   tree,
+		Listen:    p.info.TreeAddr(int(p.rank)),
+		Transport: transport,
+		Services:  []broker.ServiceSpec{tasks},
+		Log:       p.log,
 	}, nil
 }
 
@@ -123,7 +130,10 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	if err != nil {
 		return err
 	}
-	cfg.Services = append(cfg.Services, broker.ServiceSpec{Service: jobs, Driver: st, Await: true})
+	cfg.Services = append(cfg.Services,
+		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
+		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy})},
+		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{})})
 	return nil
 }
 

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/spf13/cobra"
@@ -25,6 +27,7 @@ type startOptions struct {
 	detach    bool
 	ready     int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
 	lease     string
+	policy    string
 	onExit    string
 	command   []string
 }
@@ -72,6 +75,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
+	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.IntVar(&o.ready, "ready-fd", 0, "")
 	for _, name := range []string{"ready-fd", "test-size", "recovery", "fake-resources"} {
@@ -95,6 +99,9 @@ func (o *startOptions) check() error {
 		return errors.New("--on-exit=keep needs --statedir: there is no other place to keep jobs in")
 	case o.onExit != "wait" && o.onExit != "cancel" && o.onExit != "keep":
 		return fmt.Errorf("--on-exit=%s: must be wait, cancel or keep", o.onExit)
+	}
+	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
+		return fmt.Errorf("--policy: %w", err)
 	}
 	if o.name == "" {
 		return nil
@@ -156,7 +163,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover,
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	if o.statedir == "" {
 		info.StateDir, info.TempState = filepath.Join(rundir, "state"), true

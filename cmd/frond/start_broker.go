@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -93,23 +94,26 @@ func whyFailed(info *boot.Info, rank int) string {
 // failureFile is where a broker leaves the error with which it exits.
 func failureFile(info *boot.Info, rank int) string { return info.BrokerDir(rank) + "/failure" }
 
-// endOfFile returns at most n lines from the last 8 KiB of a file.
+// endOfFile returns at most n lines from the last 64 KiB of a file: those at its end, or from where a Go program says that it crashed.
 func endOfFile(path string, n int) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	const tail = 8 << 10
+	const tail = 64 << 10
 	if fi, err := f.Stat(); err == nil && fi.Size() > tail {
-		f.Seek(-tail, 2)
+		f.Seek(-tail, io.SeekEnd)
 	}
-	buf := make([]byte, tail)
-	k, _ := f.Read(buf)
-	text := strings.TrimSpace(string(buf[:k]))
-	if text == "" {
+	text, _ := io.ReadAll(io.LimitReader(f, tail))
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if lines[0] == "" {
 		return nil
 	}
-	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") {
+			return lines[i:min(len(lines), i+6*n)]
+		}
+	}
 	return lines[max(0, len(lines)-n):]
 }

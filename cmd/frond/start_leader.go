@@ -15,16 +15,18 @@ import (
 
 // What the supervisor asks of the leader. All of it runs on goroutines of its own and ends with its context.
 
-// dialLeader connects to the leader as soon as it has a socket, until ctx ends.
+// dialLeader connects to the leader as soon as it takes clients, until ctx ends. A leader that cannot come up exits, which is seen
+// elsewhere, so any error is a reason to try again.
 func dialLeader(ctx context.Context, info *boot.Info) (*client.Client, error) {
 	for {
 		c, err := client.Dial(ctx, info.URI(0), client.WithVersion(version), client.WithReconnect(time.Minute))
-		if err == nil || ctx.Err() != nil || !errors.Is(err, &wire.Error{Code: wire.Unavailable}) {
-			return c, err
+		if err == nil {
+			return c, nil
 		}
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
+			return nil, fmt.Errorf("%w (%w)", err, ctx.Err())
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Info struct {
 	Size      int     `json:"size"`       // brokers at start
 	Fanout    int     `json:"fanout"`     // K of the tree
 	Lease     float64 `json:"lease"`      // seconds; 0 = the default
+	Policy    string  `json:"policy"`     // of the scheduler
 	Start     float64 `json:"start"`      // epoch seconds
 	Level     int     `json:"level"`      // instance level; 0 has no enclosing instance
 	ParentURI string  `json:"parent_uri,omitempty"`

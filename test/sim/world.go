@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
-	"slices"
 	"time"
 
-	"github.com/frond-hpc/frond/broker"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/store/mem"
@@ -287,7 +285,18 @@ func (w *world) reload(l *job.Loaded) {
 			}
 		}
 	}
+	w.reloadWhole()
 	w.logf("leader %d opens the store: %d unfinished arrays with %d finished elements, %d members", w.result.Leaders, len(l.Arrays), count, len(l.Members))
+}
+
+// reloadWhole does the same for arrays that are finished as a whole, which a leader does not load.
+func (w *world) reloadWhole() {
+	w.stored.Do(w.now, &job.Query{Run: func(r job.Reader) (any, error) {
+		return nil, r.Ended(0, 0, 0, func(e job.ElementRow) bool {
+			w.finished[e.ID] = true
+			return true
+		})
+	}}, func(any, error) {})
 }
 
 // verify compares the store with what was submitted.
@@ -343,8 +352,3 @@ func (w *world) note(who string, in any) {
 	}
 	w.print = h * prime
 }
-
-var (
-	_ = slices.Sort[[]int]
-	_ = broker.Begin{}
-)

@@ -205,7 +205,7 @@ func TestServicesOfOneBrokerExchangeValues(t *testing.T) {
 	r := n.request("exec")
 	require.Same(t, value, r.Body.Value)
 	require.True(t, r.Local)
-	to, reply := reactor.NewEndpoint(n.core.Directory(), "exec").Dispatch(reactor.Answer{Req: r, Body: value}, func(string) bool { return false }, 0)
+	to, reply := reactor.NewEndpoint(n.core.Directory(), "exec").Dispatch(reactor.Answer{Req: r, Body: value}, func(string) bool { return true }, 0)
 	require.Equal(t, "job", to)
 	in, ok := job.Accept(reply)
 	require.True(t, ok)

@@ -238,6 +238,33 @@ func TestSegments(t *testing.T) {
 		require.NoError(t, commit(s, out(int64(len(big)), "y")))
 		require.Equal(t, big+"y", read(t, s))
 	})
+	t.Run("what a failed transaction added is taken back, with the segment that it began", func(t *testing.T) {
+		s := newSegments(t.TempDir(), Options{segment: 4})
+		defer s.abandon()
+		add := func(num, pos int64, data string) {
+			t.Helper()
+			n, p, err := s.add([]byte(data))
+			require.NoError(t, err)
+			require.Equal(t, [2]int64{num, pos}, [2]int64{n, p})
+		}
+		add(1, 0, "ab")
+		require.NoError(t, s.flush())
+		mark := s.mark()
+		add(1, 2, "cd")
+		s.back(mark)
+		add(1, 2, "efg")
+		require.NoError(t, s.flush())
+		mark = s.mark()
+		add(2, 0, "hij")
+		s.back(mark)
+		add(2, 0, "k")
+		require.NoError(t, s.flush())
+		for name, want := range map[string]string{"000001.seg": "abefg", "000002.seg": "k"} {
+			got, err := os.ReadFile(filepath.Join(s.dir, name))
+			require.NoError(t, err)
+			require.Equal(t, want, string(got))
+		}
+	})
 	t.Run("a segment that is gone is an error that names it", func(t *testing.T) {
 		dir := t.TempDir()
 		s, _ := open(t, dir, Options{})

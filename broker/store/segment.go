@@ -109,7 +109,8 @@ func (s *segments) next() error {
 	return nil
 }
 
-// mark and back take back what was added since mark by a transaction that was not begun to be committed, and free its space.
+// mark and back take back what was added since mark by a transaction that was not begun to be committed, and free its space. mark is
+// called between transactions, when all is flushed.
 func (s *segments) mark() segmentMark { return segmentMark{s.num, s.size} }
 
 type segmentMark struct{ num, size int64 }

@@ -30,7 +30,7 @@ func (m *Machine) newRun(a *resource.Alloc, end float64) (place uint32, id uint6
 	r.alloc, r.end, r.foreign = a, end, 0
 	r.gen = max(1, (r.gen+1)&0x7fffffff)
 	m.running++
-	m.ends.add(end, place, r.gen, m)
+	m.ends.add(end, place, r.gen)
 	return place, uint64(r.gen)<<32 | uint64(place)
 }
 
@@ -105,8 +105,9 @@ func (m *Machine) inferMemory(n *resource.NodeAlloc, id GroupID) {
 }
 
 // endList has the expected ends of all running allocations: sorted ones, then those that came since. What has ended stays in it
-// until it is cleaned.
+// until it is cleaned. It is made when first asked for, and given up when it would have to grow: without reservations it costs nothing.
 type endList struct {
+	on     bool
 	refs   []endRef
 	sorted int
 }
@@ -116,11 +117,23 @@ type endRef struct {
 	place, gen uint32
 }
 
-func (l *endList) add(end float64, place, gen uint32, m *Machine) {
-	if len(l.refs) > 2*m.running+1024 {
-		l.clean(m)
+func (l *endList) add(end float64, place, gen uint32) {
+	if l.on && len(l.refs) == cap(l.refs) {
+		*l = endList{}
 	}
-	l.refs = append(l.refs, endRef{end, place, gen})
+	if l.on {
+		l.refs = append(l.refs, endRef{end, place, gen})
+	}
+}
+
+// make collects what runs, with room for half as many to come.
+func (l *endList) make(m *Machine) {
+	*l = endList{on: true, refs: make([]endRef, 0, m.running+m.running/2+1024)}
+	for i := range m.runs {
+		if r := &m.runs[i]; r.alloc != nil {
+			l.refs = append(l.refs, endRef{r.end, uint32(i), r.gen})
+		}
+	}
 }
 
 // clean drops what has ended, and keeps the order.
@@ -138,15 +151,18 @@ func (l *endList) clean(m *Machine) {
 	l.refs, l.sorted = kept, sorted
 }
 
-// inOrder returns all running allocations by expected end, those that started first first among equal ones.
+// inOrder returns all running allocations by expected end.
 func (l *endList) inOrder(m *Machine) []endRef {
-	l.clean(m)
+	if l.on {
+		l.clean(m)
+	} else {
+		l.make(m)
+	}
 	if l.sorted == len(l.refs) {
 		return l.refs
 	}
-	byEnd := func(a, b endRef) int { return cmp.Compare(a.end, b.end) }
 	tail := l.refs[l.sorted:]
-	slices.SortStableFunc(tail, byEnd)
+	slices.SortStableFunc(tail, func(a, b endRef) int { return cmp.Compare(a.end, b.end) })
 	if l.sorted > 0 && l.refs[l.sorted-1].end > tail[0].end {
 		l.refs = mergeEnds(l.refs[:l.sorted], tail)
 	}
@@ -155,7 +171,8 @@ func (l *endList) inOrder(m *Machine) []endRef {
 }
 
 func mergeEnds(a, b []endRef) []endRef {
-	out := make([]endRef, 0, len(a)+len(b)+len(b)/2)
+	n := len(a) + len(b)
+	out := make([]endRef, 0, n+n/2)
 	for len(a) > 0 && len(b) > 0 {
 		if a[0].end <= b[0].end {
 			out, a = append(out, a[0]), a[1:]

@@ -242,16 +242,16 @@ func TestAHeadThatNeedsNodesThatAreDownHoldsUpNobodyUnderEasy(t *testing.T) {
 }
 
 func TestAStreamOfUnlimitedJobsDoesNotStarveALargeOne(t *testing.T) {
-	// Every node runs a job of unknown end, and one ends each second somewhere; the head wants one whole node, and node 0's job,
-	// beside which its reservation stands at first, never ends.
-	b := newBed(t, sched.Config{}, nodes(4, 1)...)
+	// Every core runs a job of unknown end, and one ends each second somewhere; the head wants one whole node, and the jobs of node 0,
+	// where its reservation stands at first, never end.
+	b := newBed(t, sched.Config{}, nodes(4, 2)...)
 	next := sched.GroupID(10)
 	one := request(0, 1, 1)
 	small := job(next, one, 0)
-	small.Count = 4
+	small.Count = 8
 	b.do(submit(small))
-	running := b.ids[next][1:]
-	b.do(submit(job(1, jobspec.Request{Nodes: 1, Slots: 1, Cores: 1, Exclusive: true}, 0)))
+	running := b.ids[next][2:]
+	b.do(submit(job(1, jobspec.Request{Nodes: 1, Slots: 1, Cores: 2, Exclusive: true}, 0)))
 	for range 300 {
 		b.now++
 		next++

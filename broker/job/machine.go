@@ -205,9 +205,13 @@ func (m *Machine) removeArray(a *array) {
 	m.order = kept
 }
 
+// idEpoch is 2025-01-01 UTC in milliseconds: ids count from then, as a FLUID's 40 bits of milliseconds end 35 years after its epoch
+// (those since 1970 no longer fit).
+const idEpoch = 1735689600000
+
 // newID gives an id to a submission of n elements (DESIGN §6): milliseconds << 24, or the next free one.
 func (m *Machine) newID(n int) jobspec.ID {
-	id := max(jobspec.ID(m.clock.UnixMilli())<<24, m.lastID+1)
+	id := max(jobspec.ID(max(m.clock.UnixMilli()-idEpoch, 0))<<24, m.lastID+1)
 	m.lastID = id
 	if n > 1 {
 		m.lastID += jobspec.ID(n)

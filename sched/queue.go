@@ -44,7 +44,13 @@ type shapeKey struct {
 
 // compare orders groups as the queue does.
 func compare(a, b *Group) int {
-	return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+	switch { // a hot spot: cmp.Or would make all three comparisons
+	case a.Priority != b.Priority:
+		return cmp.Compare(b.Priority, a.Priority)
+	case a.Order != b.Order:
+		return cmp.Compare(a.Order, b.Order)
+	}
+	return cmp.Compare(a.ID, b.ID)
 }
 
 func (m *Machine) submit(s *GroupSpec) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/frond-hpc/frond/exec"
 	"github.com/frond-hpc/frond/exec/exectest"
@@ -83,3 +84,5 @@ func openFDs(t testing.TB) int {
 	require.NoError(t, err)
 	return len(list)
 }
+
+func ptr[T any](p *T) unsafe.Pointer { return unsafe.Pointer(p) }

@@ -1,0 +1,263 @@
+package zmq_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/overlay"
+	"github.com/frond-hpc/frond/overlay/transporttest"
+	"github.com/frond-hpc/frond/overlay/zmq"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func mustCert(t testing.TB) zmq.Cert {
+	c, err := zmq.NewCert()
+	require.NoError(t, err)
+	return c
+}
+
+func start(t testing.TB, cert zmq.Cert, sink func(any)) *zmq.Transport {
+	tr, err := zmq.New(zmq.Config{Cert: cert, Sink: sink})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tr.Close() })
+	return tr
+}
+
+func TestConformance(t *testing.T) {
+	cert := mustCert(t)
+	kit := transporttest.Kit{New: func(t *testing.T, _ string, sink func(any)) overlay.Transport { return start(t, cert, sink) }}
+	t.Run("ipc", func(t *testing.T) {
+		dir := t.TempDir()
+		kit.Addr = func(name string) string { return "ipc://" + filepath.Join(dir, name) }
+		var n atomic.Int32
+		kit.Silence = func(t *testing.T, addr string) (string, func()) {
+			path := filepath.Join(dir, fmt.Sprintf("via%d", n.Add(1)))
+			return "ipc://" + path, proxy(t, "unix", path, strings.TrimPrefix(addr, "ipc://"))
+		}
+		transporttest.Run(t, kit)
+	})
+	t.Run("tcp", func(t *testing.T) {
+		kit.Addr = func(string) string { return "tcp://127.0.0.1:*" }
+		kit.Silence = func(t *testing.T, addr string) (string, func()) {
+			port := freePort(t)
+			return "tcp://" + port, proxy(t, "tcp", port, strings.TrimPrefix(addr, "tcp://"))
+		}
+		transporttest.Run(t, kit)
+	})
+}
+
+func freePort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// proxy forwards connections from one address to another until silence is called; then nothing passes, but nothing is closed.
+func proxy(t *testing.T, network, from, to string) (silence func()) {
+	l, err := net.Listen(network, from)
+	require.NoError(t, err)
+	var silent atomic.Bool
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	pump := func(dst, src net.Conn) {
+		defer wg.Done()
+		buf := make([]byte, 4096)
+		for {
+			n, err := src.Read(buf)
+			if err != nil {
+				if !silent.Load() {
+					dst.Close()
+				}
+				return
+			}
+			if !silent.Load() {
+				_, _ = dst.Write(buf[:n])
+			}
+		}
+	}
+	wg.Go(func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial(network, to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			mu.Lock()
+			conns = append(conns, a, b)
+			mu.Unlock()
+			wg.Add(2)
+			go pump(a, b)
+			go pump(b, a)
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return func() { silent.Store(true) }
+}
+
+func TestPeersWithoutTheCertificateAreRefused(t *testing.T) {
+	ours, theirs := mustCert(t), mustCert(t)
+	for _, row := range []struct {
+		name string
+		cert zmq.Cert
+		err  string
+	}{
+		{"another instance's certificate is refused", theirs, "certificate"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			server := make(chan any, 16)
+			client := make(chan any, 16)
+			a := start(t, ours, func(ev any) { server <- ev })
+			addr, err := a.Listen("tcp://127.0.0.1:*")
+			require.NoError(t, err)
+			b := start(t, row.cert, func(ev any) { client <- ev })
+			b.Dial(1, addr)
+			ev := <-client
+			down, ok := ev.(overlay.ConnDown)
+			require.True(t, ok, "%+v", ev)
+			require.Contains(t, down.Reason, row.err)
+			require.Empty(t, server)
+		})
+	}
+}
+
+func TestMalformedBytesOnThePortDoNoHarm(t *testing.T) {
+	cert := mustCert(t)
+	server := make(chan any, 100)
+	a := start(t, cert, func(ev any) { server <- ev })
+	addr, err := a.Listen("tcp://127.0.0.1:*")
+	require.NoError(t, err)
+	greeting := append([]byte{0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0}, []byte("NULL")...)
+	for _, garbage := range [][]byte{
+		nil, []byte("GET / HTTP/1.0\r\n\r\n"), make([]byte, 100_000), greeting[:10], append(greeting, make([]byte, 48)...),
+		append(append(greeting[:12:12], "CURVE"...), make([]byte, 500)...),
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(addr, "tcp://"))
+		require.NoError(t, err)
+		_, _ = c.Write(garbage)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+	}
+	client := make(chan any, 16)
+	b := start(t, cert, func(ev any) { client <- ev })
+	b.Dial(1, addr)
+	require.Equal(t, overlay.ConnUp{Conn: 1}, <-client)
+	b.Send(1, []byte("x"))
+	require.IsType(t, overlay.ConnUp{}, <-server)
+	require.IsType(t, overlay.ConnData{}, <-server)
+}
+
+func TestListen(t *testing.T) {
+	tr := start(t, mustCert(t), func(any) {})
+	for _, row := range []struct{ name, addr, err string }{
+		{"a socket path over the limit is refused with its length", "ipc:///" + strings.Repeat("x", 120), "the path has 121 bytes, the limit for sockets is 107"},
+		{"an unknown scheme is refused", "udp://x:1", "neither an ipc:// nor a tcp:// address"},
+		{"a tcp address needs a port", "tcp://localhost", "no port"},
+		{"a directory that is not there is an error", "ipc:///nonexistent/frond", "listen on ipc:///nonexistent/frond"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := tr.Listen(row.addr)
+			require.ErrorContains(t, err, row.err)
+		})
+	}
+	addr, err := tr.Listen("tcp://localhost:*")
+	require.NoError(t, err)
+	require.Regexp(t, `^tcp://localhost:\d+$`, addr)
+}
+
+func TestCert(t *testing.T) {
+	c := mustCert(t)
+	got, err := zmq.ParseCert(c.Marshal())
+	require.NoError(t, err)
+	require.Equal(t, c, got)
+	other := mustCert(t)
+	for name, text := range map[string]string{
+		"an empty file":       "",
+		"a short secret":      "public " + c.Public + "\nsecret abc\n",
+		"keys of two pairs":   "public " + c.Public + "\nsecret " + other.Secret + "\n",
+		"no public key":       "secret " + c.Secret + "\n",
+		"a key not in Z85":    "public " + c.Public + "\nsecret " + strings.Repeat("\"", 40) + "\n",
+		"swapped, not a pair": "public " + c.Secret + "\nsecret " + c.Public + "\n",
+	} {
+		_, err := zmq.ParseCert([]byte(text))
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), c.Secret, name)
+		_, err = zmq.New(zmq.Config{Sink: func(any) {}})
+		require.Error(t, err)
+	}
+}
+
+// BenchmarkRoundTrip measures 200 bytes there and back between two transports over ipc with CURVE.
+func BenchmarkRoundTrip(b *testing.B) {
+	cert := mustCert(b)
+	var server *zmq.Transport
+	var mu sync.Mutex
+	server = start(b, cert, func(ev any) {
+		if d, ok := ev.(overlay.ConnData); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			server.Send(d.Conn, d.Frame)
+		}
+	})
+	mu.Lock()
+	addr, err := server.Listen("ipc://" + filepath.Join(b.TempDir(), "s"))
+	mu.Unlock()
+	require.NoError(b, err)
+	got := make(chan any, 1000)
+	client := start(b, cert, func(ev any) { got <- ev })
+	client.Dial(1, addr)
+	<-got
+	for b.Loop() {
+		client.Send(1, make([]byte, 200))
+		<-got
+	}
+}
+
+// BenchmarkStream measures 64 KiB frames in one direction.
+func BenchmarkStream(b *testing.B) {
+	cert := mustCert(b)
+	seen := make(chan struct{}, 1<<20)
+	server := start(b, cert, func(ev any) {
+		if _, ok := ev.(overlay.ConnData); ok {
+			seen <- struct{}{}
+		}
+	})
+	addr, err := server.Listen("ipc://" + filepath.Join(b.TempDir(), "s"))
+	require.NoError(b, err)
+	up := make(chan any, 10)
+	client := start(b, cert, func(ev any) { up <- ev })
+	client.Dial(1, addr)
+	<-up
+	frame := make([]byte, 64<<10)
+	b.SetBytes(int64(len(frame)))
+	for i := 0; b.Loop(); i++ {
+		client.Send(1, frame)
+		if i >= 64 {
+			<-seen
+		}
+	}
+}

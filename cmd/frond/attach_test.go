@@ -284,13 +284,13 @@ func TestJobInfoAndID(t *testing.T) {
 		switch req.Key {
 		case "R":
 			return api.InfoRep{Value: `{"version":1}`}, nil
-		case "environment":
-			return api.InfoRep{Value: "A=1\x00B=2\x00"}, nil
+		case "eventlog":
+			return api.InfoRep{Value: "{}\n{}\n"}, nil
 		}
 		return api.InfoRep{}, wire.Errorf(wire.NotFound, "no key %q", req.Key)
 	})
 	require.Equal(t, result{0, "{\"version\":1}\n", ""}, f.frond("job", "info", "f123", "R"))
-	require.Equal(t, result{0, "A=1\nB=2\n", ""}, f.frond("job", "info", "f123", "environment"))
+	require.Equal(t, result{0, "{}\n{}\n", ""}, f.frond("job", "info", "f123", "eventlog"))
 	require.Equal(t, result{1, "", "frond job info: ƒuZZybuNNy: no key \"J\"\n"}, f.frond("job", "info", "fuZZybuNNy", "J"))
 
 	require.Equal(t, result{0, "6731191091817518\n", ""}, f.frond("job", "id", "fuZZybuNNy"))

@@ -19,8 +19,7 @@ func newJobInfoCmd(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "info JOBID KEY",
 		Short: "Print what the instance keeps of a job: " + strings.Join(infoKeys, ", "),
-		Long: `Print a job's jobspec (JSON), R (its resources, JSON), eventlog (one JSON object a line) or
-environment (NAME=value lines).
+		Long: `Print a job's jobspec, R (its resources), eventlog (one JSON object a line) or environment, as JSON.
 
 Exit codes: 0, or 1 when the job or the key is unknown.`,
 		Example:           "  frond job info f2Gk jobspec",
@@ -45,9 +44,6 @@ func jobInfo(ctx context.Context, e *env, arg, key string) error {
 		return infoError(e, id, err)
 	}
 	text := rep.Value
-	if key == "environment" {
-		text = strings.ReplaceAll(text, "\x00", "\n")
-	}
 	if !strings.HasSuffix(text, "\n") && text != "" {
 		text += "\n"
 	}

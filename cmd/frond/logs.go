@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
@@ -81,6 +82,9 @@ func expandArrays(ctx context.Context, c *client.Client, ids []jobspec.ID) ([]jo
 		all = append(all, j.ID)
 		return nil
 	})
+	if len(all) > len(ids) {
+		slices.Sort(all) // elements come in the order in which they ended
+	}
 	return all, err
 }
 

@@ -63,7 +63,7 @@ type fakeRun struct {
 const testLease = 30 * time.Second
 
 func newWorld(t *testing.T, seed int64, nodes int) *world {
-	w := &world{t: t, rng: rand.New(rand.NewSource(seed)), now: time.Unix(1700000000, 0), arrays: map[jobspec.ID]ArrayRow{},
+	w := &world{t: t, rng: rand.New(rand.NewSource(seed)), now: time.Unix(1800000000, 0), arrays: map[jobspec.ID]ArrayRow{},
 		ended: map[jobspec.ID]map[int]uint8{}, hi: map[jobspec.ID]int{}, starts: map[jobspec.ID]map[int]StartRow{}, members: map[int32]MemberRow{},
 		specs: map[bool]*Spec{}}
 	for _, rerun := range []bool{true, false} {

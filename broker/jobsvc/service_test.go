@@ -35,7 +35,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{t: t, now: time.Unix(1700000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
+	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
 	r.boot()
 	return r
 }

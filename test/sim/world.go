@@ -75,7 +75,7 @@ type attempt struct {
 func Run(cfg Config) (res Result) {
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make(map[string]*node), dead: make(map[string]bool),
 		finished: make(map[jobspec.ID]bool), running: make(map[jobspec.ID]*attempt), byNode: make(map[*node]map[jobspec.ID]bool), kinds: make(map[reflect.Type]uint64)}
-	w.now = time.Unix(1700000000, 0)
+	w.now = time.Unix(1800000000, 0)
 	w.net = memnet.NewNetwork(w, cfg.Seed)
 	w.store = mem.New(mem.Options{After: w.After, MinDelay: time.Millisecond, MaxDelay: 40 * time.Millisecond, Seed: cfg.Seed})
 	defer func() {
@@ -84,7 +84,7 @@ func Run(cfg Config) (res Result) {
 		if p := recover(); p != nil {
 			f, ok := p.(failure)
 			if !ok {
-				panic(fmt.Sprintf("seed %d at %v: %v", cfg.Seed, w.now.Sub(time.Unix(1700000000, 0)), p))
+				panic(fmt.Sprintf("seed %d at %v: %v", cfg.Seed, w.now.Sub(time.Unix(1800000000, 0)), p))
 			}
 			res.Err = f.error
 		}
@@ -104,7 +104,7 @@ func (w *world) fail(format string, args ...any) {
 	panic(failure{fmt.Errorf("seed %d at %v: "+format, append([]any{w.cfg.Seed, w.elapsed()}, args...)...)})
 }
 
-func (w *world) elapsed() time.Duration { return w.now.Sub(time.Unix(1700000000, 0)) }
+func (w *world) elapsed() time.Duration { return w.now.Sub(time.Unix(1800000000, 0)) }
 
 func (w *world) logf(format string, args ...any) {
 	if w.cfg.Trace != nil {

@@ -1,9 +1,9 @@
 package store
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,14 +17,8 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 )
 
-// TestMain keeps the random part short unless told otherwise: a life of a store takes a third of a second.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		flag.Set("rapid.checks", "10")
-	}
+	storetest.Checks(8) // a life of a store takes up to a third of a second
 	goleak.VerifyTestMain(m)
 }
 
@@ -262,14 +256,18 @@ func TestClose(t *testing.T) {
 func TestView(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir, Options{})
-	require.NoError(t, commit(s, single(3)))
-	require.NoError(t, View(dir, func(l *job.Loaded, r job.Reader) error {
-		require.Len(t, l.Arrays, 1)
-		require.Equal(t, uint64(1), l.Epoch)
-		_, ok, err := r.Array(3)
-		require.True(t, ok)
-		return err
-	}))
-	require.NoError(t, commit(s, single(4)), "a view does not disturb the leader")
+	txn := single(3)
+	txn.Arrays = append(txn.Arrays, job.ArrayRow{ID: 4, N: 1})
+	txn.Ended = []job.ElementRow{{ID: 4, Array: 4, Result: 1, Attempt: 1, Start: 1, End: 2, Nodelist: "n1", Ranks: "0"}}
+	txn.Output = []job.OutputRow{{ID: 4, Attempt: 1, Stream: 1, Data: []byte("hello\n")}}
+	require.NoError(t, commit(s, txn))
+	var text strings.Builder
+	require.NoError(t, View(dir, func(l *job.Loaded, r job.Reader) error { return storetest.Dump(&text, l, r) }))
+	require.Equal(t, `epoch 1 last-id 3 spec 1 env 0 counts {Completed:1 Failed:0 Canceled:0 TimedOut:0}
+unfinished 3 n 1 name "" cc "" hi 0 finished [] starts [] results {Completed:0 Failed:0 Canceled:0 TimedOut:0}
+ended 4 array 4 index 0 result 1 status 0 attempt 1 start 1.000000 end 2.000000 nodes "n1" ranks "0"
+output 4 attempt 1 task 0 stream 1 offset 0 "hello\n"
+`, text.String())
+	require.NoError(t, commit(s, single(5)), "a view does not disturb the leader")
 	require.Error(t, View(filepath.Join(dir, "nowhere"), func(*job.Loaded, job.Reader) error { return nil }))
 }

@@ -29,8 +29,9 @@ func workload(seed, n int) (txns []*job.Txn) {
 	return txns
 }
 
-// prefixOf tells how many of the transactions a directory holds, and checks that it holds exactly these, in whole, output included.
-func prefixOf(t *testing.T, dir string, txns []*job.Txn) int {
+// prefixOf tells how many of the transactions a directory holds, and checks that it holds exactly these, in whole: what is loaded,
+// and with deep all that queries give, output included.
+func prefixOf(t *testing.T, dir string, txns []*job.Txn, deep bool) int {
 	t.Helper()
 	os.Remove(filepath.Join(dir, "lock"))
 	s, loaded, err := Open(dir, Options{Temp: true})
@@ -42,6 +43,9 @@ func prefixOf(t *testing.T, dir string, txns []*job.Txn) int {
 	}
 	m := storetest.ModelOf(txns[:n])
 	storetest.CheckLoaded(t, m, loaded)
+	if !deep {
+		return n
+	}
 	answered := make(chan struct{})
 	storetest.CheckReader(t, m, signalling{s, answered}, func() { <-answered })
 	return n
@@ -111,7 +115,7 @@ func TestCutWAL(t *testing.T) {
 		for whole < len(ends) && ends[whole] <= cut {
 			whole++
 		}
-		require.Equal(t, whole, prefixOf(t, scratch, txns), "WAL cut at %d", cut)
+		require.Equal(t, whole, prefixOf(t, scratch, txns, k%3 == 0), "WAL cut at %d", cut)
 	}
 }
 
@@ -147,10 +151,10 @@ func TestCopyWhileCheckpointing(t *testing.T) {
 		}
 		copies++
 		path := filepath.Join(copied, dbName+"-wal")
-		require.GreaterOrEqual(t, prefixOf(t, copyOf(t, copied), txns), acked)
+		require.GreaterOrEqual(t, prefixOf(t, copyOf(t, copied), txns, true), acked)
 		if size := fileSize(path); size > backfilled {
 			require.NoError(t, os.Truncate(path, backfilled+rng.Int64N(size-backfilled+1)))
-			prefixOf(t, copied, txns)
+			prefixOf(t, copied, txns, true)
 		}
 	}
 	require.Greater(t, copies, 3)

@@ -2,6 +2,7 @@ package mem_test
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -12,6 +13,11 @@ import (
 	"github.com/frond-hpc/frond/broker/store/mem"
 	"github.com/frond-hpc/frond/broker/store/storetest"
 )
+
+func TestMain(m *testing.M) {
+	storetest.Checks(40)
+	os.Exit(m.Run())
+}
 
 // loop is the smallest scheduler: what is due first comes first.
 type loop struct {

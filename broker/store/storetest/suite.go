@@ -3,7 +3,9 @@
 package storetest
 
 import (
+	"flag"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,6 +16,16 @@ import (
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/jobspec"
 )
+
+// Checks sets how many random lives the suite tries, unless -rapid.checks was given; for a TestMain.
+func Checks(n int) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		flag.Set("rapid.checks", strconv.Itoa(n))
+	}
+}
 
 // Subject is one store through the lives of several leaders.
 type Subject interface {

@@ -40,11 +40,14 @@ func (r Room) Slots(slot Room, limit int) int {
 // field in every inner place, so that a search descends only where it may succeed and a change costs the depth at most. Beside it, it
 // counts nodes by free cores, which answers most "is there room at all" without a search.
 type Index struct {
-	size  int    // leaves, a power of two
-	tree  []Room // [1] is the root; leaf i is tree[size+i]
-	nodes []int32
-	cores int64 // sums over all nodes
+	size  int     // leaves, a power of two
+	tree  []Room  // [1] is the root; leaf i is tree[size+i]
+	nodes []int32 // how many have exactly so many cores
+	least []int32 // how many have at least so many, if counted
+	cores int64   // sums over all nodes
 	gpus  int64
+
+	counted bool // least is up to date
 }
 
 // NewIndex makes an index for nodes 0 … n-1, without room.
@@ -77,6 +80,7 @@ func (x *Index) Grow(n int) {
 // Fill sets all nodes at once: cheaper than one Set for each.
 func (x *Index) Fill(room func(node int) Room) {
 	clear(x.nodes)
+	x.counted = false
 	x.cores, x.gpus = 0, 0
 	for i := range x.size {
 		r := room(i)
@@ -119,6 +123,7 @@ func (x *Index) count(r Room, by int32) {
 	if r.Cores <= 0 {
 		return
 	}
+	x.counted = false
 	for int(r.Cores) >= len(x.nodes) {
 		x.nodes = append(x.nodes, 0)
 	}
@@ -165,11 +170,22 @@ func (x *Index) Largest() Room { return x.tree[1] }
 
 // NodesWith counts the nodes with at least that many cores (1 or more).
 func (x *Index) NodesWith(cores int32) int {
-	n := 0
-	for c := int(cores); c < len(x.nodes); c++ {
-		n += int(x.nodes[c])
+	if int(cores) >= len(x.nodes) {
+		return 0
 	}
-	return n
+	if !x.counted {
+		x.sum()
+	}
+	return int(x.least[cores])
+}
+
+// sum makes least: a pass over a long queue asks for it more often than it changes.
+func (x *Index) sum() {
+	x.least = append(x.least[:0], x.nodes...)
+	for c := len(x.least) - 2; c >= 0; c-- {
+		x.least[c] += x.least[c+1]
+	}
+	x.counted = true
 }
 
 // SlotsOf counts the slots of the given number of cores (1 or more) that fit into all nodes.

@@ -74,21 +74,37 @@ func (m *Machine) possible(s *shape) bool {
 // Cursor walks the queue in order, once.
 type Cursor struct {
 	m    *Machine
-	heap []cursorEntry // by compare of group
+	heap []cursorEntry // in queue order
 	cur  bool          // heap[0] is what Next returned last
 }
 
 type cursorEntry struct {
-	g      *Group
-	s      *shape
-	within float64
+	priority uint32 // of g, as order: a look at the groups themselves would cost a cache miss for each comparison
+	order    uint64
+	g        *Group
+	s        *shape
+	within   float64
+}
+
+func (e *cursorEntry) put(g *Group) { e.g, e.priority, e.order = g, g.Priority, g.Order }
+
+func (e *cursorEntry) before(o *cursorEntry) bool {
+	if e.priority != o.priority {
+		return e.priority > o.priority
+	}
+	if e.order != o.order {
+		return e.order < o.order
+	}
+	return e.g.ID < o.g.ID
 }
 
 // Queue returns a cursor at the start of the queue.
 func (p *Pass) Queue() *Cursor {
 	c := &Cursor{m: p.m, heap: make([]cursorEntry, 0, len(p.m.shapes))}
 	for _, s := range p.m.shapes {
-		c.heap = append(c.heap, cursorEntry{first(s.root, unlimited), s, unlimited})
+		e := cursorEntry{s: s, within: unlimited}
+		e.put(first(s.root, unlimited))
+		c.heap = append(c.heap, e)
 	}
 	c.order()
 	return c
@@ -126,12 +142,12 @@ func (c *Cursor) OnlyWithin(seconds float64) {
 func (c *Cursor) Prune() {
 	if c.cur {
 		e := &c.heap[0]
-		e.g = after(e.s.root, e.g, e.within)
+		c.replace(after(e.s.root, e.g, e.within))
 		c.cur = false
 	}
 	kept := c.heap[:0]
 	for _, e := range c.heap {
-		if e.g != nil && e.s.noFit != c.m.grown && e.s.mayFit(c.m.inv.Free()) {
+		if e.s.noFit != c.m.grown && e.s.mayFit(c.m.inv.Free()) {
 			kept = append(kept, e)
 		}
 	}
@@ -146,7 +162,7 @@ func (c *Cursor) replace(g *Group) {
 		c.heap[0] = c.heap[last]
 		c.heap = c.heap[:last]
 	} else {
-		c.heap[0].g = g
+		c.heap[0].put(g)
 	}
 	c.sink(0)
 }
@@ -163,10 +179,10 @@ func (c *Cursor) sink(i int) {
 		if k >= len(c.heap) {
 			return
 		}
-		if k+1 < len(c.heap) && compare(c.heap[k+1].g, c.heap[k].g) < 0 {
+		if k+1 < len(c.heap) && c.heap[k+1].before(&c.heap[k]) {
 			k++
 		}
-		if compare(c.heap[i].g, c.heap[k].g) <= 0 {
+		if !c.heap[k].before(&c.heap[i]) {
 			return
 		}
 		c.heap[i], c.heap[k] = c.heap[k], c.heap[i]

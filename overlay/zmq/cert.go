@@ -3,6 +3,7 @@ package zmq
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,8 +15,15 @@ type Cert struct {
 	Public, Secret string
 }
 
-// keyLen is the length of a Z85 key.
-const keyLen = 40
+// keyLen is the length of a key in Z85 (ZeroMQ's RFC 32), which writes 32 bytes with 40 of these characters.
+const (
+	keyLen      = 40
+	z85Alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+)
+
+func isZ85(key string) bool {
+	return len(key) == keyLen && strings.Trim(key, z85Alphabet) == ""
+}
 
 // NewCert makes a certificate.
 func NewCert() (Cert, error) {
@@ -47,13 +55,15 @@ func ParseCert(b []byte) (Cert, error) {
 }
 
 func (c Cert) check() error {
-	for name, key := range map[string]string{"public": c.Public, "secret": c.Secret} {
-		if len(key) != keyLen || zmq4.Z85decode(key) == "" {
-			return fmt.Errorf("certificate: the %s key is missing or malformed", name)
-		}
+	if !isZ85(c.Public) || !isZ85(c.Secret) {
+		return errors.New("certificate: a key is missing or malformed")
 	}
-	if pub, err := zmq4.AuthCurvePublic(c.Secret); err == nil && pub != c.Public {
-		return fmt.Errorf("certificate: the public key does not belong to the secret key")
+	pub, err := zmq4.AuthCurvePublic(c.Secret)
+	if err != nil {
+		return fmt.Errorf("certificate: check the secret key: %w", err)
+	}
+	if pub != c.Public {
+		return errors.New("certificate: the public key does not belong to the secret key")
 	}
 	return nil
 }

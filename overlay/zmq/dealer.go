@@ -62,7 +62,7 @@ func (d *dealer) event(ev zmq4.Event, value int) {
 	case zmq4.EVENT_HANDSHAKE_FAILED_AUTH:
 		d.down(fmt.Sprintf("the peer refuses this broker's certificate (%d)", value))
 	case zmq4.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq4.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-		d.down("the handshake failed: no broker of this instance answers there")
+		d.down(notOurs)
 	case zmq4.EVENT_CLOSED:
 		d.down("cannot connect: nobody listens there")
 	case zmq4.EVENT_DISCONNECTED:
@@ -71,13 +71,16 @@ func (d *dealer) event(ev zmq4.Event, value int) {
 	}
 }
 
+// notOurs is what a failed handshake means, as far as the dialling side can know.
+const notOurs = "the handshake failed: no broker of this instance answers there, or it has another certificate"
+
 // lost tells of the end of the connection, with the likely reason.
 func (d *dealer) lost() {
 	if d.up {
 		d.down("the connection ended")
 		return
 	}
-	d.down("the peer closed before the handshake was done: no broker of this instance, or it has another certificate")
+	d.down(notOurs)
 }
 
 func (d *dealer) stands() {

@@ -1,6 +1,7 @@
 package zmq_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/transporttest"
 	"github.com/frond-hpc/frond/overlay/zmq"
+	"github.com/pebbe/zmq4"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -118,27 +120,51 @@ func proxy(t *testing.T, network, from, to string) (silence func()) {
 	return func() { silent.Store(true) }
 }
 
+func TestABrokerOfAnotherInstanceIsRefused(t *testing.T) {
+	server, client := make(chan any, 16), make(chan any, 16)
+	a := start(t, mustCert(t), func(ev any) { server <- ev })
+	addr, err := a.Listen("tcp://127.0.0.1:*")
+	require.NoError(t, err)
+	b := start(t, mustCert(t), func(ev any) { client <- ev })
+	b.Dial(1, addr)
+	down, ok := (<-client).(overlay.ConnDown)
+	require.True(t, ok)
+	require.Contains(t, down.Reason, "another certificate")
+	require.Empty(t, server)
+}
+
+// Each peer here speaks ZeroMQ and sends a frame at once. The last row shows that the test would see one that is let in.
 func TestPeersWithoutTheCertificateAreRefused(t *testing.T) {
 	ours, theirs := mustCert(t), mustCert(t)
 	for _, row := range []struct {
-		name string
-		cert zmq.Cert
-		err  string
+		name   string
+		secure func(s *zmq4.Socket) error
+		in     bool
 	}{
-		{"another instance's certificate is refused", theirs, "certificate"},
+		{"a peer without any security", func(*zmq4.Socket) error { return nil }, false},
+		{"a peer that knows the public key and has keys of its own", func(s *zmq4.Socket) error {
+			return s.ClientAuthCurve(ours.Public, theirs.Public, theirs.Secret)
+		}, false},
+		{"a peer with a user name", func(s *zmq4.Socket) error { return s.ClientAuthPlain("root", "x") }, false},
+		{"a peer with the certificate", func(s *zmq4.Socket) error { return s.ClientAuthCurve(ours.Public, ours.Public, ours.Secret) }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			server := make(chan any, 16)
-			client := make(chan any, 16)
-			a := start(t, ours, func(ev any) { server <- ev })
-			addr, err := a.Listen("tcp://127.0.0.1:*")
+			addr, err := start(t, ours, func(ev any) { server <- ev }).Listen("ipc://" + filepath.Join(t.TempDir(), "s"))
 			require.NoError(t, err)
-			b := start(t, row.cert, func(ev any) { client <- ev })
-			b.Dial(1, addr)
-			ev := <-client
-			down, ok := ev.(overlay.ConnDown)
-			require.True(t, ok, "%+v", ev)
-			require.Contains(t, down.Reason, row.err)
+			ctx, err := zmq4.NewContext()
+			require.NoError(t, err)
+			s, err := ctx.NewSocket(zmq4.DEALER)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, errors.Join(s.SetLinger(0), s.Close(), ctx.Term())) }()
+			require.NoError(t, errors.Join(row.secure(s), s.Connect(addr)))
+			_, err = s.SendBytes([]byte("let me in"), 0)
+			require.NoError(t, err)
+			if row.in {
+				require.IsType(t, overlay.ConnUp{}, <-server)
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
 			require.Empty(t, server)
 		})
 	}

@@ -150,8 +150,11 @@ func (d *Driver) begin(t *task, s *slot) bool {
 	return true
 }
 
-// end tells the end of a task; with the last one the job is forgotten.
-func (d *Driver) end(t *task, ev exec.TaskEvent) {
+// end settles and tells the end of a task.
+func (d *Driver) end(t *task, ev exec.TaskEvent) { d.tell(d.settle(t, ev)) }
+
+// settle takes note of the end of a task and completes the event; with the last one the job is forgotten.
+func (d *Driver) settle(t *task, ev exec.TaskEvent) exec.TaskEvent {
 	j := t.job
 	t.stdin.close()
 	ev.Kind, ev.Run, ev.Task = exec.TaskEnded, j.ID, t.rank
@@ -172,7 +175,7 @@ func (d *Driver) end(t *task, ev exec.TaskEvent) {
 			removeAll(j.tmp)
 		}
 	}
-	d.tell(ev)
+	return ev
 }
 
 func now() float64 { return float64(time.Now().UnixNano()) / 1e9 }

@@ -165,12 +165,13 @@ func (s *slot) finished(r *spawner.Report) {
 	s.mu.Unlock()
 	s.collect(t, r.Size)
 	ok := !r.TmpDirty || s.cleanTmp()
-	s.d.end(t, s.d.outcome(t, r))
-	if ok {
+	ev := s.d.settle(t, s.d.outcome(t, r))
+	if ok { // before the end is told: the next start finds it
 		s.d.release(s)
 	} else {
 		s.d.retire(s)
 	}
+	s.d.tell(ev)
 }
 
 // collect tells the last output of a dead task.

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 extern void frond_tree_signal(int sig);       // tree.c
+extern int frond_tree_scan;
 extern int frond_bare_main(int argc, char **argv); // bare.c
 
 enum { CTL = 3, NUL = 4, SPOOL = 5 }; // inherited: control socket, /dev/null, spool files 5 and 6
@@ -423,6 +424,7 @@ static void spawner_main(int argc, char **argv) {
 	for (int fd = CTL; fd <= SPOOL + 1; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
 	syscall(SYS_close_range, SPOOL + 2, ~0U, 0);
 	if (argc > 1 && *argv[1]) tmpdir = argv[1];
+	frond_tree_scan = argc > 2;
 	for (;;) {
 		while (!task.pid && handle());
 		if (task.pid) supervise();

@@ -97,6 +97,7 @@ func (s Step) String() string {
 type Options struct {
 	Spool  [2]*os.File // opened with O_APPEND, or nil; the caller keeps them
 	TmpDir string      // the slot's temporary directory, watched for leftovers; "" = none
+	scan   bool        // tests: find descendants as on a kernel without the children files
 }
 
 // Spawner is one spawner process. Start and Signal may be called from one goroutine at a time, Next from another.
@@ -128,7 +129,11 @@ func New(o Options) (*Spawner, error) {
 	s := &Spawner{ctl: os.NewFile(uintptr(fds[0]), "spawner")}
 	if s.raw, err = s.ctl.SyscallConn(); err == nil {
 		files := []*os.File{null, null, null, theirs, null, orNull(o.Spool[0], null), orNull(o.Spool[1], null)}
-		s.proc, err = os.StartProcess(Executable, []string{"frond: spawner", o.TmpDir}, &os.ProcAttr{Files: files, Env: []string{}})
+		argv := []string{"frond: spawner", o.TmpDir}
+		if o.scan {
+			argv = append(argv, "scan")
+		}
+		s.proc, err = os.StartProcess(Executable, argv, &os.ProcAttr{Files: files, Env: []string{}})
 	}
 	if err != nil {
 		s.ctl.Close()

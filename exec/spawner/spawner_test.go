@@ -23,7 +23,9 @@ type slot struct {
 	tmp   string
 }
 
-func newSlot(t testing.TB) *slot {
+func newSlot(t testing.TB) *slot { return newSlotWith(t, Options{}) }
+
+func newSlotWith(t testing.TB, o Options) *slot {
 	s := &slot{t: t, tmp: t.TempDir()}
 	for i := range s.spool {
 		fd, err := unix.MemfdCreate("spool", unix.MFD_CLOEXEC)
@@ -31,7 +33,8 @@ func newSlot(t testing.TB) *slot {
 		s.spool[i] = os.NewFile(uintptr(fd), "spool")
 	}
 	var err error
-	s.Spawner, err = New(Options{Spool: s.spool, TmpDir: s.tmp})
+	o.Spool, o.TmpDir = s.spool, s.tmp
+	s.Spawner, err = New(o)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		s.Close()
@@ -220,11 +223,15 @@ func pidsIn(t testing.TB, text string, n int) []int {
 }
 
 func TestNothingOfATaskIsLeftWhenItsEndIsReported(t *testing.T) {
-	s := newSlot(t)
-	r := s.run("sh", "-c", leftovers)
-	require.Equal(t, Exited, r.Kind)
-	for _, pid := range pidsIn(t, s.read(0), 5) {
-		require.False(t, alive(pid), "pid %d", pid)
+	for name, scan := range map[string]bool{"by the children files": false, "by every process's stat": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newSlotWith(t, Options{scan: scan})
+			r := s.run("sh", "-c", leftovers)
+			require.Equal(t, Exited, r.Kind)
+			for _, pid := range pidsIn(t, s.read(0), 5) {
+				require.False(t, alive(pid), "pid %d", pid)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+int frond_tree_scan; // do without the children files (tests)
+
 static pid_t *found;
 static size_t nfound, cap;
 
@@ -101,7 +103,7 @@ static void add_by_scan(pid_t self) {
 void frond_tree_signal(int sig) {
 	pid_t self = getpid();
 	nfound = 0;
-	if (add_thread(self, self) < 0) add_by_scan(self);
+	if (frond_tree_scan || add_thread(self, self) < 0) add_by_scan(self);
 	else
 		for (size_t k = 0; k < nfound; k++) add_process(found[k]);
 	for (size_t k = 0; k < nfound; k++) kill(found[k], sig);

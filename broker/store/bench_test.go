@@ -170,3 +170,19 @@ func residentKiB() (kib int) {
 	fmt.Sscan(rest, &kib)
 	return kib
 }
+
+// BenchmarkOpen measures what opening a new directory adds to the start of an instance.
+func BenchmarkOpen(b *testing.B) {
+	for _, o := range []Options{{}, {Temp: true}} {
+		b.Run(fmt.Sprintf("temp=%v", o.Temp), func(b *testing.B) {
+			for range b.N {
+				dir := b.TempDir()
+				s, _, err := Open(dir, o)
+				require.NoError(b, err)
+				b.StopTimer()
+				s.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}

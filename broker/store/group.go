@@ -218,7 +218,7 @@ func (g *group) arraySize(id jobspec.ID) (int, error) {
 	}
 	n, err := g.w.c.number(`SELECT n FROM array WHERE id = ?`, sqlID(id))
 	if err == nil && n == 0 {
-		err = fmt.Errorf("range of elements of array %d, which is not in the store", id)
+		err = fmt.Errorf("range of elements of array %v, which is not in the store", id)
 	}
 	return int(n), err
 }

@@ -156,7 +156,7 @@ func setUp(c *conn, dir string, o Options, remote bool) error {
 	case checkpoint < 0:
 		checkpoint = 0
 	}
-	if err := c.script(fmt.Sprintf(`PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA wal_autocheckpoint=%d;
+	if err := c.script(fmt.Sprintf(`PRAGMA synchronous=%s; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=%d;
 		PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384; PRAGMA temp_store=FILE`, sync, checkpoint)); err != nil {
 		return err
 	}

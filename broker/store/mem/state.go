@@ -89,12 +89,12 @@ func (s *state) verify(t *job.Txn) error {
 		a := &t.Arrays[i]
 		fresh[a.ID] = true
 		if other, used := s.tokens[a.Token]; used && other != a.ID {
-			return fmt.Errorf("token %q of job %d is that of job %d", a.Token, a.ID, other)
+			return fmt.Errorf("token %q of job %v is that of job %v", a.Token, a.ID, other)
 		}
 	}
 	for i := range t.Ranges {
 		if id := t.Ranges[i].Array; s.arrays[id] == nil && !fresh[id] {
-			return fmt.Errorf("range of elements of array %d, which is not in the store", id)
+			return fmt.Errorf("range of elements of array %v, which is not in the store", id)
 		}
 	}
 	return nil

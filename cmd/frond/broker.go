@@ -21,6 +21,7 @@ import (
 
 type brokerOptions struct {
 	rank   int
+	again  bool
 	rundir string
 }
 
@@ -34,6 +35,7 @@ func newBrokerCmd(e *env) *cobra.Command {
 		RunE:   func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
 	}
 	cmd.Flags().IntVar(&o.rank, "rank", -1, "rank of this broker")
+	cmd.Flags().BoolVar(&o.again, "again", false, "this process takes the place of one that died: the other brokers live")
 	cmd.Flags().StringVar(&o.rundir, "rundir", "", "run directory, with its boot file")
 	cmd.MarkFlagRequired("rank")
 	cmd.MarkFlagRequired("rundir")
@@ -66,7 +68,7 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 	defer dir.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &brokerProcess{info: info, rank: int32(o.rank), log: newLog(e.stderr)}
+	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr)}
 	defer p.close()
 	b, err := p.build(cancel)
 	if err != nil {

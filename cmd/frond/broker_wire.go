@@ -28,6 +28,7 @@ import (
 type brokerProcess struct {
 	info   *boot.Info
 	rank   int32
+	again  bool // the other brokers of the instance live
 	log    *zap.Logger
 	driver *proc.Driver
 	store  *store.Store // the leader's
@@ -124,7 +125,10 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	}
 	p.store = st
 	judgeMembers(loaded.Members, p.info.RunDir, orphanLimit)
-	cfg.Overlay.Epoch, cfg.Overlay.Known = loaded.Epoch, knownMembers(loaded.Members)
+	cfg.Overlay.Epoch = loaded.Epoch
+	if p.again { // else all brokers are new, with a new certificate: those of the instance before cannot come back
+		cfg.Overlay.Known = knownMembers(loaded.Members)
+	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
 		Size: p.info.Size, Now: time.Now()})
 	if err != nil {

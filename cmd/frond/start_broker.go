@@ -42,8 +42,8 @@ const brokerLiveFD = 3
 
 // startBroker starts the broker process of a rank; its end is reported to events. It has a session of its own, out of reach of
 // the terminal's signals. Should it be stopped when the supervisor dies, the parent-death signal continues it, so that it
-// sees the end of the liveness pipe.
-func startBroker(info *boot.Info, rank int, environ []string, live *liveness, events chan<- any) (*brokerProc, error) {
+// sees the end of the liveness pipe. With again it takes the place of one that died.
+func startBroker(info *boot.Info, rank int, again bool, environ []string, live *liveness, events chan<- any) (*brokerProc, error) {
 	log, err := os.OpenFile(info.LogFile(rank), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start broker %d: %w", rank, err)
@@ -51,7 +51,7 @@ func startBroker(info *boot.Info, rank int, environ []string, live *liveness, ev
 	defer log.Close()
 	cmd := &exec.Cmd{
 		Path:        "/proc/self/exe",
-		Args:        []string{"frond", "broker", "--rank", strconv.Itoa(rank), "--rundir", info.RunDir},
+		Args:        []string{"frond", "broker", "--rank", strconv.Itoa(rank), fmt.Sprintf("--again=%t", again), "--rundir", info.RunDir},
 		Env:         environ,
 		Dir:         info.BrokerDir(rank),
 		Stdout:      log,

@@ -161,7 +161,7 @@ func (s *supervisor) startAll() {
 }
 
 func (s *supervisor) start(rank int) error {
-	b, err := startBroker(s.info, rank, s.environ, s.live, s.events)
+	b, err := startBroker(s.info, rank, s.restarts > 0, s.environ, s.live, s.events)
 	if err == nil {
 		s.brokers[rank] = b
 	}

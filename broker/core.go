@@ -359,7 +359,7 @@ func (c *Core) memberChange(m overlay.Member) {
 	c.tell("resource", n)
 	c.tell("job", n)
 	if c.leader != nil {
-		c.tell(leaderName, memberChanged{})
+		c.tell(leaderName, memberChanged{m.Rank, m.State == overlay.Online})
 	}
 }
 

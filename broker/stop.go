@@ -84,15 +84,22 @@ func (s *stopper) told(body []byte) {
 func (s *stopper) failed(err error) {
 	s.core.logf("error", "this broker cannot be a member of the instance", "err", err)
 	s.err = err
-	if s.step == running {
+	switch s.step {
+	case running:
 		s.keep = true
 		s.services()
+	case leaving:
+		s.exit()
 	}
 }
 
 // services stops everything but "job", and the children.
 func (s *stopper) services() {
-	s.enter(stoppingServices, s.limitOr(serviceLimit))
+	limit := s.limitOr(serviceLimit)
+	if s.tree && len(s.core.children()) > 0 {
+		limit += leaveLimit // theirs ends first
+	}
+	s.enter(stoppingServices, limit)
 	if s.tree {
 		for _, l := range s.core.children() {
 			s.tellChild(l)

@@ -59,7 +59,7 @@ func TestAServiceThatDoesNotStopIsLeftBehindAndNamed(t *testing.T) {
 	tr.pass(jobLimit + time.Second)
 	tr.nodes[1].stopped("exec")
 	tr.nodes[2].stopped("exec")
-	tr.pass(serviceLimit + time.Second)
+	tr.pass(serviceLimit + leaveLimit + time.Second)
 	require.NotNil(t, leader.exit)
 	require.NoError(t, leader.exit.Err)
 	var said []any

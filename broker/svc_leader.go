@@ -24,11 +24,12 @@ type leaderService struct {
 	core    *Core
 	waiters map[rpc.RequestKey]*waiter
 	nwait   int
-	online  int  // members online
-	known   int  // of them, as many as the scheduler knew at the last barrier
-	asked   int  // online when the present barrier was sent
-	waiting bool // for the barrier's answer
-	again   bool // members changed meanwhile
+	up      map[int32]bool // members online
+	online  int            // their number
+	known   int            // of them, as many as the scheduler knew at the last barrier
+	asked   int            // online when the present barrier was sent
+	waiting bool           // for the barrier's answer
+	again   bool           // members changed meanwhile
 }
 
 // waiter is an open leader.wait-online.
@@ -39,8 +40,11 @@ type waiter struct {
 	told  int
 }
 
-// memberChanged says that Members has changed.
-type memberChanged struct{}
+// memberChanged says that a member has.
+type memberChanged struct {
+	rank   int32
+	online bool
+}
 
 // barrier is the key of the call to "resource".
 type barrier struct{}
@@ -52,9 +56,9 @@ func (*leaderService) Name() string { return leaderName }
 func (s *leaderService) Handle(_ time.Time, in any, out *reactor.Out) {
 	switch in := in.(type) {
 	case reactor.Start:
-		s.waiters = map[rpc.RequestKey]*waiter{}
+		s.waiters, s.up = map[rpc.RequestKey]*waiter{}, map[int32]bool{}
 	case memberChanged:
-		s.changed(out)
+		s.changed(in, out)
 	case *rpc.Response:
 		s.passed(out)
 	case rpc.Cancel:
@@ -155,14 +159,14 @@ func (s *leaderService) wait(r *rpc.Request, out *reactor.Out) error {
 	return nil
 }
 
-// changed counts the members anew and asks whether the scheduler knows their nodes.
-func (s *leaderService) changed(out *reactor.Out) {
-	s.online = 0
-	for _, m := range s.core.cfg.Machine.Members() {
-		if m.State == overlay.Online {
-			s.online++
-		}
+// changed counts the members and asks whether the scheduler knows their nodes.
+func (s *leaderService) changed(m memberChanged, out *reactor.Out) {
+	if m.online {
+		s.up[m.rank] = true
+	} else {
+		delete(s.up, m.rank)
 	}
+	s.online = len(s.up)
 	s.known = min(s.known, s.online)
 	if !s.core.hosted["resource"] {
 		s.known = s.online

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ type call struct {
 	idempotent bool
 	to         receiver  // nil: nobody waits
 	lost       time.Time // when it was first lost in the tree; zero = not
+	parked     bool      // waits to be sent again after that
 }
 
 // Client is a connection to a broker. Close it.
@@ -168,6 +171,7 @@ func (c *Client) retryLocked(k *call, code wire.Code) bool {
 	if time.Since(k.lost) > c.cfg.reconnect {
 		return false
 	}
+	k.parked = true
 	time.AfterFunc(retryPause, func() { c.resend(k) })
 	return true
 }
@@ -176,7 +180,8 @@ func (c *Client) retryLocked(k *call, code wire.Code) bool {
 func (c *Client) resend(k *call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.calls[k.msg.Tag] == k && c.sess != nil {
+	if c.calls[k.msg.Tag] == k && c.sess != nil && k.parked {
+		k.parked = false
 		k.to.restart()
 		c.sess.put(k.msg)
 	}
@@ -272,7 +277,9 @@ func (c *Client) adopt(s *session) {
 	if c.ctx.Err() != nil {
 		s.end(errSessionOver) // Close came first
 	}
-	for _, k := range c.calls {
+	for _, tag := range slices.Sorted(maps.Keys(c.calls)) {
+		k := c.calls[tag]
+		k.parked = false
 		k.to.restart()
 		s.put(k.msg)
 	}

@@ -26,6 +26,9 @@ func TestTenThousandClients(t *testing.T) {
 		holdMany(t, uri)
 		return
 	}
+	if testing.Short() {
+		t.Skip("SKIP: -short")
+	}
 	const many = 10000
 	var lim unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &lim))

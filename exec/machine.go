@@ -11,7 +11,7 @@ type Config struct {
 	// MockInDriver gives mock jobs to the driver, too (exec/sim plays and observes them); else the machine plays them itself.
 	MockInDriver bool
 	MaxUnacked   int           // bytes of output kept until reading stops; 16 MiB
-	ReportGap    time.Duration // least time between two reports while few are outstanding; 300 µs
+	ReportGap    time.Duration // least time between two reports when some are outstanding; 300 µs
 	StartedDelay time.Duration // how long a Started waits for its Ended to make it needless; 5 ms
 	MaxCalls     int           // outstanding reports; 128
 }

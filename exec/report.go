@@ -61,10 +61,13 @@ func (q *records) take() []Record {
 	return recs
 }
 
-// gap is the least time between two reports: the slower they are answered, the larger they become.
+// gap is the least time between two reports. A few go at once: a timer costs as much as a report, and slots wait for what the leader
+// makes of it. The slower they are answered, the larger they become.
 func (q *records) gap(cfg *Config) int64 {
 	switch n := len(q.sent); {
-	case n < cfg.MaxCalls/4:
+	case n < cfg.MaxCalls/32:
+		return 0
+	case n < cfg.MaxCalls/8:
 		return int64(cfg.ReportGap)
 	case n < cfg.MaxCalls/2:
 		return int64(max(cfg.ReportGap, 2*time.Millisecond))

@@ -173,7 +173,7 @@ func storedOutcome(rd job.Reader, id jobspec.ID) (api.WaitRep, error) {
 func storedSummary(rd job.Reader, row job.ArrayRow) (api.WaitRep, error) {
 	sum, err := rd.Summary(row.ID)
 	return api.WaitRep{ID: row.ID, Done: true, N: row.N, Completed: sum.Completed, Failed: sum.Failed, Canceled: sum.Canceled, TimedOut: sum.TimedOut,
-		Status: sum.MaxStatus}, err
+		Status: max(sum.MaxStatus, 0)}, err
 }
 
 func countInto(st *job.ArrayState, r jobspec.Result) {

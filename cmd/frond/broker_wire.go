@@ -73,6 +73,7 @@ func (p *brokerProcess) config() (broker.Config, error) {
 		Transport: transport,
 		Services:  []broker.ServiceSpec{tasks},
 		Log:       p.log,
+		Ready:     func(broker.Info) { time.AfterFunc(trimDelay, trimMemory) },
 	}, nil
 }
 

@@ -158,7 +158,7 @@ func pack(v any) []byte {
 // unpack decodes a control payload.
 func unpack[T any](payload []byte) (T, error) {
 	var v T
-	err := msgpack.Unmarshal(payload, &v)
+	err := wire.Unmarshal(payload, &v)
 	return v, err
 }
 
@@ -166,18 +166,18 @@ func unpack[T any](payload []byte) (T, error) {
 // the rest of its hello looks like: then err is nil and only Protocol and, if possible, Host are set.
 func unpackHello(payload []byte) (hello, error) {
 	var head []msgpack.RawMessage
-	if err := msgpack.Unmarshal(payload, &head); err != nil {
+	if err := wire.Unmarshal(payload, &head); err != nil {
 		return hello{}, err
 	}
 	var h hello
 	if len(head) < 2 {
 		return h, fmt.Errorf("hello has %d elements", len(head))
 	}
-	if err := msgpack.Unmarshal(head[0], &h.Protocol); err != nil {
+	if err := wire.Unmarshal(head[0], &h.Protocol); err != nil {
 		return h, err
 	}
 	if protocolDistance(h.Protocol) > 1 {
-		_ = msgpack.Unmarshal(head[1], &h.Host) // best effort: only for the message
+		_ = wire.Unmarshal(head[1], &h.Host) // best effort: only for the message
 		return h, nil
 	}
 	return unpack[hello](payload)

@@ -137,7 +137,10 @@ const (
 
 // String names the state as `overlay status` shows it.
 func (s MemberState) String() string {
-	return [...]string{"unknown", "online", "lost", "dead", "left"}[min(int(s), 4)]
+	if s < Online || s > Left {
+		return "unknown"
+	}
+	return [...]string{"online", "lost", "dead", "left"}[s-Online]
 }
 
 // Member is what the leader knows of one broker.

@@ -42,6 +42,7 @@ type Network struct {
 	nodes  map[string]*Transport // living ones
 	listen map[string]*Transport
 	side   map[string]int // partition: names of different sides do not hear each other
+	cut    map[[2]string]bool
 	frames uint64
 }
 
@@ -108,8 +109,22 @@ func (n *Network) Partition(sides ...[]string) {
 	}
 }
 
-// Heal ends a partition.
-func (n *Network) Heal() { n.Partition() }
+// Cut separates two nodes from each other only, as Partition does. Cuts add up.
+func (n *Network) Cut(a, b string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut == nil {
+		n.cut = map[[2]string]bool{}
+	}
+	n.cut[[2]string{a, b}], n.cut[[2]string{b, a}] = true, true
+}
+
+// Heal ends partition and cuts.
+func (n *Network) Heal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.side, n.cut = nil, nil
+}
 
 // Crash ends a node at once. Its peers get ConnDown, or with halfOpen hear nothing at all.
 func (n *Network) Crash(name string, halfOpen bool) {
@@ -178,7 +193,7 @@ func (n *Network) latency() time.Duration {
 }
 
 func (n *Network) apart(a, b *Transport) bool {
-	return n.side[a.name] != n.side[b.name]
+	return n.side[a.name] != n.side[b.name] || (n.cut != nil && n.cut[[2]string{a.name, b.name}])
 }
 
 // Listen makes the node reachable at addr; "mem://*" becomes "mem://" and the node's name.

@@ -72,7 +72,7 @@ func (s *stopper) told(body []byte) {
 		return
 	}
 	var m api.StopMsg
-	if err := msgpack.Unmarshal(body, &m); err != nil {
+	if err := wire.Unmarshal(body, &m); err != nil {
 		s.core.logf("error", "malformed stop message", "err", err)
 	}
 	s.keep, s.reason, s.tree = m.Keep, m.Reason, true

@@ -12,7 +12,6 @@ import (
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/resource"
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // leaderService is the service "leader": members, waiting for them, shutdown.
@@ -123,7 +122,7 @@ func (s *leaderService) status() api.OverlayStatusRep {
 // nodeName is the name of a broker's node; with several nodes, or none, its host's.
 func nodeName(info overlay.Info) string {
 	var nodes []resource.Node
-	if err := msgpack.Unmarshal(info.Resources, &nodes); err == nil && len(nodes) == 1 && nodes[0].Name != "" {
+	if err := wire.Unmarshal(info.Resources, &nodes); err == nil && len(nodes) == 1 && nodes[0].Name != "" {
 		return nodes[0].Name
 	}
 	return info.Hostname

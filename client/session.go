@@ -78,7 +78,7 @@ func (s *session) hello(version string) error {
 	if m.Type != wire.Control || m.Topic != api.TopicHello {
 		return wire.Errorf(wire.BadProtocol, "the other end is no broker: it began with %q", m.Topic)
 	}
-	if err := msgpack.Unmarshal(m.Body, &s.broker); err != nil {
+	if err := wire.Unmarshal(m.Body, &s.broker); err != nil {
 		return wire.Errorf(wire.BadProtocol, "malformed hello of the broker: %v", err)
 	}
 	return api.CheckProtocol(s.broker)

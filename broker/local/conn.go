@@ -126,7 +126,7 @@ func (in *intake) hello(m *wire.Message) error {
 		return wire.Errorf(wire.BadProtocol, "a client's first message is a hello, not %q", m.Topic)
 	}
 	var peer api.Hello
-	if err := msgpack.Unmarshal(m.Body, &peer); err != nil {
+	if err := wire.Unmarshal(m.Body, &peer); err != nil {
 		return wire.Errorf(wire.BadProtocol, "malformed hello: %v", err)
 	}
 	if err := api.CheckProtocol(peer); err != nil {

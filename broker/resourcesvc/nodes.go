@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/resource"
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // book is the list of nodes and the brokers that offer them.
@@ -59,7 +59,7 @@ func (b *book) online(n api.Membership, ch *api.NodesChanged) error {
 	}
 	var offered []resource.Node
 	if len(n.Resources) > 0 {
-		if err := msgpack.Unmarshal(n.Resources, &offered); err != nil {
+		if err := wire.Unmarshal(n.Resources, &offered); err != nil {
 			return fmt.Errorf("decode resources of broker %d: %w", n.Rank, err)
 		}
 	}

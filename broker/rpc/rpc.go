@@ -47,7 +47,7 @@ func As[T any](p Payload) (T, error) {
 	if len(p.Raw) == 0 {
 		return v, nil
 	}
-	if err := msgpack.Unmarshal(p.Raw, &v); err != nil {
+	if err := wire.Unmarshal(p.Raw, &v); err != nil {
 		return v, wire.Errorf(wire.Invalid, "malformed body: %v", err)
 	}
 	return v, nil

@@ -105,6 +105,9 @@ func (s *Service) request(now time.Time, req *rpc.Request, out *reactor.Out) {
 }
 
 func decode[Req, Rep any](m rpc.Method[Req, Rep], r *rpc.Request, convert func(*Req) (any, error)) (any, error) {
+	if err := reactor.BrokersOnly(r); err != nil {
+		return nil, err
+	}
 	req, err := m.Decode(r)
 	if err != nil {
 		return nil, err

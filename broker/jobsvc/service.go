@@ -136,11 +136,11 @@ func earliest(a, b time.Time) time.Time {
 func (s *Service) onRequest(r *rpc.Request) {
 	switch r.Topic {
 	case api.ExecReport.Topic:
-		handle(s, r, api.ExecReport, s.onReport)
+		handle(s, r, api.ExecReport, fromBroker(s.onReport))
 	case api.ExecSync.Topic:
-		handle(s, r, api.ExecSync, s.onSync)
+		handle(s, r, api.ExecSync, fromBroker(s.onSync))
 	case api.ExecRenew.Topic:
-		handle(s, r, api.ExecRenew, s.onRenew)
+		handle(s, r, api.ExecRenew, fromBroker(s.onRenew))
 	case api.Submit.Topic:
 		handle(s, r, api.Submit, s.onSubmit)
 	case api.Wait.Topic:
@@ -172,6 +172,16 @@ func handle[Req, Rep any](s *Service, r *rpc.Request, m rpc.Method[Req, Rep], f 
 	}
 	if err != nil {
 		s.out.Fail(r, err)
+	}
+}
+
+// fromBroker keeps clients from a method of the exec protocol: what one says of a broker's runs would be believed.
+func fromBroker[Req any](f func(*rpc.Request, Req) error) func(*rpc.Request, Req) error {
+	return func(r *rpc.Request, req Req) error {
+		if err := reactor.BrokersOnly(r); err != nil {
+			return err
+		}
+		return f(r, req)
 	}
 }
 

@@ -64,6 +64,19 @@ func NewDirectory(names ...string) *Directory {
 // FirstClient is the first endpoint number that is no service's.
 const FirstClient = 1 << 16
 
+// FromClient tells whether a request began at a client of some broker, not at a service.
+func FromClient(r *rpc.Request) bool {
+	return len(r.Route) > 0 && r.Route[0].Rank == wire.LocalRank && r.Route[0].Inc >= FirstClient
+}
+
+// BrokersOnly refuses a client's call of a method by which services keep each other's state.
+func BrokersOnly(r *rpc.Request) error {
+	if FromClient(r) {
+		return wire.Errorf(wire.Denied, "%s is for brokers, not for clients", r.Topic)
+	}
+	return nil
+}
+
 // ID is a service's endpoint number; 0 = there is none of this name.
 func (d *Directory) ID(name string) uint64 { return d.ids[name] }
 

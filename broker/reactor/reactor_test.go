@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -207,6 +208,23 @@ func TestAnAnswerThatCannotBeEncodedBecomesAnError(t *testing.T) {
 	require.False(t, msg.(Reply).More)
 	_, msg = e.Dispatch(Answer{Req: remote, Body: make([]byte, wire.MaxFrame)}, nil, 0)
 	require.Equal(t, wire.TooLarge, msg.(Reply).Err.Code)
+}
+
+func TestMethodsForBrokersRefuseClientsWhereverTheyAre(t *testing.T) {
+	hop := func(rank int32, inc uint64) wire.Hop { return wire.Hop{Rank: rank, Inc: inc} }
+	for _, row := range []struct {
+		name   string
+		route  []wire.Hop
+		client bool
+	}{
+		{"a service of this broker", []wire.Hop{hop(wire.LocalRank, 3)}, false},
+		{"a service of another broker", []wire.Hop{hop(wire.LocalRank, 3), hop(2, 99999)}, false},
+		{"a client of this broker", []wire.Hop{hop(wire.LocalRank, FirstClient)}, true},
+		{"a client of another broker", []wire.Hop{hop(wire.LocalRank, FirstClient+7), hop(2, 1)}, true},
+	} {
+		err := BrokersOnly(&rpc.Request{Topic: "a.b", Route: row.route})
+		require.Equal(t, row.client, errors.Is(err, &wire.Error{Code: wire.Denied}), row.name)
+	}
 }
 
 func TestARequestWithoutReplyIsNotAnswered(t *testing.T) {

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
 // progress is a bar of jobs on a terminal's standard error. A nil progress shows nothing.
@@ -16,6 +18,7 @@ type progress struct {
 	box   *mpb.Progress
 	bar   *mpb.Bar
 	last  map[jobspec.ID]tally
+	short bool                   // a narrow terminal
 	shown atomic.Pointer[string] // the numbers in front of the bar; the bar's goroutine reads it
 }
 
@@ -30,6 +33,9 @@ func (t tally) String() string {
 	return fmt.Sprintf("PD:%-4d R:%-4d CD:%-4d F:%-4d", t.pending, t.running, t.completed, t.failed)
 }
 
+// short is what matters most, for narrow terminals.
+func (t tally) short() string { return fmt.Sprintf("%d/%d F:%d ", t.completed+t.failed, t.n, t.failed) }
+
 func tallyOf(rep *api.WaitRep) tally {
 	return tally{rep.N, rep.Pending, rep.Running, rep.Completed, rep.Failed + rep.Canceled + rep.TimedOut}
 }
@@ -39,11 +45,18 @@ func newProgress(e *env) *progress {
 	if !e.isTerminal(e.stderr) {
 		return nil
 	}
-	return progressOn(e.stderr)
+	width := 80
+	if f, ok := e.stderr.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = w
+		}
+	}
+	return progressOn(e.stderr, width)
 }
 
-func progressOn(w io.Writer) *progress {
-	p := &progress{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), last: map[jobspec.ID]tally{}}
+// progressOn makes a bar on w, a terminal of so many columns.
+func progressOn(w io.Writer, width int) *progress {
+	p := &progress{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), last: map[jobspec.ID]tally{}, short: width < 72}
 	p.set(tally{})
 	p.bar = p.box.AddBar(0,
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return *p.shown.Load() })),
@@ -53,6 +66,9 @@ func progressOn(w io.Writer) *progress {
 
 func (p *progress) set(t tally) {
 	s := t.String()
+	if p.short {
+		s = t.short()
+	}
 	p.shown.Store(&s)
 }
 

@@ -195,6 +195,9 @@ func printGroups(e *env, list []*nodeGroup, f *format, noHeader, asJSON bool) er
 
 // stateColor is the color of a row of resources.
 func stateColor(r record) string {
+	if r("nnodes") == 0 {
+		return ""
+	}
 	switch text(r("state")) {
 	case "down", "offline":
 		return colorRed

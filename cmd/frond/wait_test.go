@@ -57,7 +57,7 @@ func TestOutcome(t *testing.T) {
 
 func TestProgressOnANarrowTerminal(t *testing.T) {
 	var b bytes.Buffer
-	p := progressOn(&b)
+	p := progressOn(&b, 20)
 	for i := range 3 {
 		p.update(&api.WaitRep{ID: testID, N: 3, Pending: 2 - i, Completed: i})
 	}
@@ -68,6 +68,8 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 	none.note("x", &b)
 	none.stop()
 	require.Contains(t, b.String(), "x")
+	require.Equal(t, "2/3 F:0 ", *p.shown.Load())
+	require.Equal(t, "PD:1    R:2    CD:3    F:4   ", tally{10, 1, 2, 3, 4}.String())
 }
 
 func TestCancel(t *testing.T) {

@@ -344,7 +344,7 @@ func (w *world) schedule() {
 				w.free[n]--
 				w.queue[id]--
 				w.allocs[w.nextID] = n
-				ev.Allocs = append(ev.Allocs, Allocation{w.nextID, id, &resource.Alloc{Nodes: []resource.NodeAlloc{{Node: n, Cores: resource.MaskOf(0), Slots: 1}}}})
+				ev.Allocs = append(ev.Allocs, Allocation{ID: w.nextID, Array: id, Alloc: &resource.Alloc{Nodes: []resource.NodeAlloc{{Node: n, Cores: resource.MaskOf(0), Slots: 1}}}})
 			}
 		}
 	}

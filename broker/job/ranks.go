@@ -212,9 +212,11 @@ func orNow(t, now float64) float64 {
 func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	m.adoptions++
 	id := uint64(1)<<63 | m.adoptions
-	res := &resource.Alloc{Exclusive: e.arr.spec.Job.Request.Exclusive}
+	req := &e.arr.spec.Job.Request
+	res := &resource.Alloc{Exclusive: req.Exclusive}
 	for _, p := range run.Parts {
-		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: p.Cores, GPUs: p.GPUs})
+		slots := max(p.NTasks, 1) // more than there were only where a slot has several tasks: then too much memory is booked, not too little
+		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: p.Cores, GPUs: p.GPUs, Slots: slots, MemMiB: req.MemMiB * int64(slots)})
 		e.addPart(r.id, p)
 	}
 	e.part(r.id).sent = true
@@ -224,7 +226,11 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	e.res = &all
 	e.allocs = append(e.allocs, id)
 	r.runs[e] = struct{}{}
-	m.out.Adopt = append(m.out.Adopt, Allocation{id, e.arr.row.ID, res})
+	end := 0.0
+	if d := e.arr.spec.Job.Duration; d > 0 {
+		end = e.tRun + d
+	}
+	m.out.Adopt = append(m.out.Adopt, Allocation{id, e.arr.row.ID, res, end})
 	if len(e.res.Nodes) >= e.nnodes {
 		e.log.add(evAlloc, max(e.tRun, e.log.last), appendAlloc(nil, partsOf(e.res)))
 		m.touch(e)

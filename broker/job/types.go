@@ -68,6 +68,7 @@ type (
 		ID    uint64
 		Array jobspec.ID
 		Alloc *resource.Alloc
+		End   float64 // Adopt: expected end, epoch seconds; 0 = unknown
 	}
 	// Denied: the array's request can never be satisfied any more.
 	Denied struct {

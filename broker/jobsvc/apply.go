@@ -42,7 +42,7 @@ func (s *Service) toSched(a *job.Actions) {
 	if len(a.Adopt) > 0 {
 		allocs := make([]api.SchedAlloc, len(a.Adopt))
 		for i, al := range a.Adopt {
-			allocs[i] = api.SchedAlloc{ID: al.ID, Group: api.GroupID(al.Array), Alloc: al.Alloc}
+			allocs[i] = api.SchedAlloc{ID: al.ID, Group: api.GroupID(al.Array), Alloc: al.Alloc, End: al.End}
 		}
 		s.out.Notify("sched", api.SchedAdopt{Allocs: allocs})
 	}

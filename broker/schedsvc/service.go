@@ -51,7 +51,12 @@ type Service struct {
 }
 
 // New makes the service. A policy that Config.Valid refuses is taken as the default.
-func New(cfg Config) *Service { return &Service{m: sched.New(sched.Config{Policy: cfg.policy()})} }
+func New(cfg Config) *Service {
+	return &Service{m: sched.New(sched.Config{Policy: cfg.policy(), ExactRunning: exactRunning})}
+}
+
+// exactRunning keeps a pass behind a waiting head under some 50 µs: with more allocations running, the reservation may be 0.1 s old.
+const exactRunning = 1024
 
 // Name implements reactor.Service.
 func (s *Service) Name() string { return "sched" }

@@ -54,10 +54,16 @@ func (e *env) connect(ctx context.Context) (*client.Client, error) {
 	}
 	for end := time.Now().Add(reconnectLimit); ; time.Sleep(20 * time.Millisecond) {
 		c, err := client.Dial(ctx, uri, client.WithVersion(version), client.WithReconnect(reconnectLimit))
-		if err == nil || !errors.Is(err, &wire.Error{Code: wire.Unavailable}) || !restarting(uri) || time.Now().After(end) || ctx.Err() != nil {
+		if err == nil || !transient(err) || !restarting(uri) || time.Now().After(end) || ctx.Err() != nil {
 			return c, err
 		}
 	}
+}
+
+// transient tells whether err may be that of a broker which is just dying or coming up: nobody answers, or the connection broke.
+func transient(err error) bool {
+	var told *wire.Error
+	return !errors.As(err, &told) || told.Code == wire.Unavailable || told.Code == wire.Lost
 }
 
 // restarting tells whether uri is the leader's of an instance of this host that is alive: its run directory is held.

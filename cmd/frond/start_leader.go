@@ -59,6 +59,22 @@ func watchActive(ctx context.Context, info *boot.Info, events chan<- any) error 
 	})
 }
 
+// countActive is the number of jobs that have not ended; 0 if the leader does not say.
+func countActive(ctx context.Context, info *boot.Info) (active int) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := client.Dial(ctx, info.URI(0), client.WithVersion(version))
+	if err != nil {
+		return 0
+	}
+	defer c.Close()
+	stream(ctx, c, api.Counts, wire.Any, api.CountsReq{}, func(n api.CountsRep) error {
+		active = n.Pending + n.Running
+		return nil
+	})
+	return active
+}
+
 // shutdownInstance asks the leader to end the instance.
 func shutdownInstance(ctx context.Context, info *boot.Info, keep bool, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -162,7 +178,7 @@ func (s *supervisor) onProgress(ev evProgress) {
 	if ev.active == 1 {
 		what = "job is"
 	}
-	if !s.told && len(s.o.command) > 0 {
+	if !s.told && s.program != nil {
 		s.say("the command has ended, %d %s active: waiting (--on-exit=wait; an interrupt cancels)", ev.active, what)
 	}
 	s.told = true

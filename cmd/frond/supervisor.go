@@ -41,7 +41,8 @@ type (
 	evIdle     struct{ err error } // no job is active any more
 	evProgress struct{ active int }
 	evStarted  struct{ online, size int }
-	evShutdown struct{ err error } // the leader has begun to shut down, or why not
+	evKept     struct{ active int } // so many jobs will stay in the state directory
+	evShutdown struct{ err error }  // the leader has begun to shut down, or why not
 	evTimer    struct{ phase phase }
 )
 
@@ -61,6 +62,7 @@ type supervisor struct {
 	phase    phase
 	brokers  map[int]*brokerProc // those that live
 	program  *guard.Program
+	ended    bool // the program
 	code     int
 	err      error // why the instance failed
 	signals  int
@@ -93,7 +95,9 @@ func (s *supervisor) run(ctx context.Context) error {
 	return nil
 }
 
-func (s *supervisor) done() bool { return s.phase == stopping && len(s.brokers) == 0 }
+func (s *supervisor) done() bool {
+	return s.phase == stopping && len(s.brokers) == 0 && (s.program == nil || s.ended)
+}
 
 func (s *supervisor) step(ev any) {
 	switch ev := ev.(type) {
@@ -109,6 +113,8 @@ func (s *supervisor) step(ev any) {
 		s.onProgress(ev)
 	case evStarted:
 		s.onStarted(ev)
+	case evKept:
+		s.onKept(ev)
 	case evIdle:
 		s.onIdle(ev)
 	case evShutdown:
@@ -187,7 +193,10 @@ func (s *supervisor) onOnline(ev evOnline) {
 
 // onProgram: the command has ended; its code is the supervisor's.
 func (s *supervisor) onProgram(ev evProgram) {
-	s.code = statusCode(ev.status)
+	s.ended = true
+	if s.phase != stopping || s.signals == 0 { // else it is the signal that ended it, whatever it took
+		s.code = statusCode(ev.status)
+	}
 	switch s.phase {
 	case running:
 		s.afterProgram()
@@ -200,12 +209,20 @@ func (s *supervisor) onProgram(ev evProgram) {
 func (s *supervisor) afterProgram() {
 	switch s.o.onExit {
 	case "keep":
-		s.stop(true, "the command has ended")
+		go func() { s.events <- evKept{countActive(s.clients, s.info)} }()
 	case "cancel":
 		s.stop(false, "the command has ended")
 	default:
 		s.drain()
 	}
+}
+
+// onKept: jobs are left where they are.
+func (s *supervisor) onKept(ev evKept) {
+	if ev.active > 0 {
+		s.say("%d active jobs stay in %s: 'frond start --statedir %s' goes on with them", ev.active, s.info.StateDir, s.info.StateDir)
+	}
+	s.stop(true, "the command has ended")
 }
 
 // drain waits until no job is active.

@@ -23,7 +23,8 @@ enum { NHELD = sizeof held / sizeof *held };
 static struct sigaction before[NHELD];
 
 static pid_t program;
-static int tty = -1; // the controlling terminal, if we were in its foreground at the start
+static int tty = -1; // the controlling terminal
+static int lent;     // the program has it
 
 static void tell(int32_t v) {
 	while (write(CTL, &v, sizeof v) < 0 && errno == EINTR) {
@@ -37,17 +38,16 @@ static void hold(void) {
 		sigaction(held[i], &ign, &before[i]);
 }
 
-static void take_terminal(void) {
-	tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
-	if (tty >= 0 && tcgetpgrp(tty) != getpgrp()) {
-		close(tty);
-		tty = -1;
-	}
+// lend gives the terminal to the program if it is ours to give.
+static void lend(void) {
+	lent = tty >= 0 && tcgetpgrp(tty) == getpgrp();
+	if (lent && program > 0)
+		tcsetpgrp(tty, program);
 }
 
 static void become(char **argv, const sigset_t *mask, int errfd) {
 	setpgid(0, 0);
-	if (tty >= 0)
+	if (lent)
 		tcsetpgrp(tty, getpid());
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int i = 0; i < NHELD; i++)
@@ -79,15 +79,16 @@ static int start(char **argv, const sigset_t *mask) {
 	return e;
 }
 
-// stopped: the program was stopped from the terminal (^Z). The shell that started us must see us stop too; when it continues us
-// in the foreground, the program gets the terminal back.
-static void stopped(void) {
-	if (tty < 0)
+// stopped: the program was stopped by the terminal (^Z), or because it wants it and is in the background. The shell that started
+// us must see us stopped too; when it continues us in the foreground, the program gets the terminal.
+static void stopped(int sig) {
+	if (tty < 0 || (!lent && sig != SIGTTIN && sig != SIGTTOU))
 		return;
-	tcsetpgrp(tty, getpgrp());
-	kill(0, SIGSTOP);
-	if (tcgetpgrp(tty) == getpgrp())
-		tcsetpgrp(tty, program);
+	if (lent)
+		tcsetpgrp(tty, getpgrp());
+	if (lent || tcgetpgrp(tty) != getpgrp())
+		kill(0, SIGSTOP);
+	lend();
 	kill(-program, SIGCONT);
 }
 
@@ -99,11 +100,11 @@ static int reap(void) {
 		if (pid != program)
 			continue;
 		if (WIFSTOPPED(st)) {
-			stopped();
+			stopped(WSTOPSIG(st));
 			continue;
 		}
 		program = 0;
-		if (tty >= 0)
+		if (lent)
 			tcsetpgrp(tty, getpgrp());
 		tell(st);
 	}
@@ -193,7 +194,8 @@ __attribute__((constructor)) static void frond_guard(int argc, char **argv, char
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, &mask);
 	int sfd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-	take_terminal();
+	tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
+	lend();
 	int e = start(argv + 1, &mask);
 	if (e) {
 		tell(-e);

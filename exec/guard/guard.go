@@ -9,7 +9,8 @@
 // whatever is left, reaps it and exits.
 //
 // The program has a process group of its own; if the supervisor is in the terminal's foreground, so is the program. When it is
-// stopped from the terminal the guard stops the supervisor's group as well, so that the user's shell sees a stopped job.
+// stopped from the terminal, or wants it while in the background, the guard stops the supervisor's group as well, so that the user's
+// shell sees a stopped job.
 package guard
 
 // #cgo CFLAGS: -O2 -Wall -Wextra

@@ -22,11 +22,15 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 	var jobs []api.JobInfo
 	full := func() bool { return req.Max > 0 && len(jobs) >= req.Max }
 	for _, id := range s.m.Arrays() {
+		pending := 0 // of this array, in order: more than Max of them are never shown
 		s.m.Each(id, req.Collapse, func(v job.View) bool {
 			if info := s.active(&v); matches(&req, &info) {
 				jobs = append(jobs, info)
+				if v.Pending {
+					pending++
+				}
 			}
-			return true
+			return req.Max <= 0 || pending < req.Max
 		})
 	}
 	sortActive(jobs)

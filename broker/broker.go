@@ -308,7 +308,11 @@ func (b *Broker) toClient(a ToClient) {
 func (b *Broker) passOn() {
 	b.posts.Flush()
 	for i, c := range b.order {
-		c.Send(b.flush[c]...)
+		if msgs := b.flush[c]; len(msgs) == 1 && len(b.order) == 1 {
+			c.SendNow(msgs[0])
+		} else {
+			c.Send(msgs...)
+		}
 		delete(b.flush, c)
 		b.order[i] = nil
 	}

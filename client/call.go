@@ -19,13 +19,17 @@ func Upstream() Option { return func(m *wire.Message) { m.Target = wire.Upstream
 // Call sends a request and waits for its answer. The error is the service's *wire.Error, wire.Lost when the connection ended before
 // the answer ("may have been done"), or ctx's; ending ctx also tells the service that nobody waits.
 func Call[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], req Req, opts ...Option) (Rep, error) {
-	f := Go(ctx, c, m, req, opts...)
-	return f.Wait(ctx)
+	return begin(ctx, c, m, req, true, opts).Wait(ctx)
 }
 
 // Go sends a request without waiting for its answer, so that many can be under way on one connection. It waits only while
 // the connection has much unsent; ctx bounds that.
 func Go[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], req Req, opts ...Option) *Future[Rep] {
+	return begin(ctx, c, m, req, false, opts)
+}
+
+// begin sends a request; now says that its caller waits next.
+func begin[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], req Req, now bool, opts []Option) *Future[Rep] {
 	r := &reply{done: make(chan struct{})}
 	f := &Future[Rep]{c: c, r: r}
 	msg, err := request(m, req, 0, opts)
@@ -34,7 +38,7 @@ func Go[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], re
 		return f
 	}
 	f.call = &call{msg: msg, idempotent: m.Idempotent, to: r}
-	if err := c.send(ctx, f.call); err != nil {
+	if err := c.send(ctx, f.call, now); err != nil {
 		r.end(nil, err)
 	}
 	return f
@@ -46,7 +50,7 @@ func Notify[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep]
 	if err != nil {
 		return err
 	}
-	return c.send(ctx, &call{msg: msg})
+	return c.send(ctx, &call{msg: msg}, false)
 }
 
 // Open starts a streaming call. Ending ctx ends the stream.
@@ -57,7 +61,7 @@ func Open[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], 
 	}
 	q := newQueue(c)
 	q.call = &call{msg: msg, idempotent: m.Idempotent, to: q}
-	if err := c.send(ctx, q.call); err != nil {
+	if err := c.send(ctx, q.call, true); err != nil {
 		return nil, err
 	}
 	q.watch(ctx)

@@ -287,7 +287,7 @@ func (c *Client) adopt(s *session) {
 }
 
 // send gives k a tag and sends it on the present session, or the next. When it returns nil the outcome comes through k.to.
-func (c *Client) send(ctx context.Context, k *call) error {
+func (c *Client) send(ctx context.Context, k *call, now bool) error {
 	for {
 		s, up, err := c.add(k)
 		if err != nil {
@@ -301,7 +301,7 @@ func (c *Client) send(ctx context.Context, k *call) error {
 				return ctx.Err()
 			}
 		}
-		err = s.send(ctx, k.msg)
+		err = s.send(ctx, k.msg, now)
 		switch {
 		case err == nil:
 			return nil

@@ -8,15 +8,18 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/vmihailenco/msgpack/v5"
+	"golang.org/x/sys/unix"
 )
 
 const (
 	unsentLimit = 4 << 20 // bytes: a caller waits while more are unsent
+	atOnce      = 4 << 10 // bytes that a caller may write itself
 	readBuffer  = 64 << 10
 	helloLimit  = 10 * time.Second
 )
@@ -29,15 +32,21 @@ type session struct {
 	dead   chan struct{} // closed by end
 	wake   chan struct{} // one slot: out has something
 
-	mu   sync.Mutex
-	out  []byte
-	room chan struct{} // closed when out has been taken
-	err  error         // why it ended
+	raw syscall.RawConn // nil: the connection has none
+
+	mu      sync.Mutex
+	out     []byte
+	writing bool          // the writer has taken something and not written all of it
+	room    chan struct{} // closed when out has been taken
+	err     error         // why it ended
 }
 
 // newSession exchanges hellos on nc. On an error nc is closed.
 func newSession(ctx context.Context, nc net.Conn, version string) (*session, error) {
 	s := &session{nc: nc, rd: bufio.NewReaderSize(nc, readBuffer), dead: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{})}
+	if sc, ok := nc.(syscall.Conn); ok {
+		s.raw, _ = sc.SyscallConn()
+	}
 	deadline := time.Now().Add(helloLimit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -100,8 +109,12 @@ func (s *session) read() (*wire.Message, error) {
 	return m, nil
 }
 
-// send appends m, waiting while much is unsent.
-func (s *session) send(ctx context.Context, m *wire.Message) error {
+// send appends m, waiting while much is unsent. Now says that the caller waits for the answer next: then a small message is written here
+// if nothing is in front of it and the socket has room, which saves the way over the writer.
+func (s *session) send(ctx context.Context, m *wire.Message, now bool) error {
+	if now && len(m.Body) < atOnce && s.writeNow(m) {
+		return nil
+	}
 	for {
 		room, err := s.tryPut(m)
 		if err != nil || room == nil {
@@ -117,6 +130,27 @@ func (s *session) send(ctx context.Context, m *wire.Message) error {
 	}
 }
 
+// writeNow writes m if that can be done at once.
+func (s *session) writeNow(m *wire.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw == nil || s.err != nil || s.writing || len(s.out) > 0 || s.appendLocked(m) != nil {
+		return false
+	}
+	n := 0
+	_ = s.raw.Write(func(fd uintptr) bool {
+		n, _ = unix.Write(int(fd), s.out) // an error shows again when the writer tries
+		return true
+	})
+	if n == len(s.out) {
+		s.out = s.out[:0]
+		return true
+	}
+	s.out = s.out[max(0, n):]
+	signal(s.wake)
+	return true
+}
+
 // tryPut appends m, or returns the channel that is closed when there is room.
 func (s *session) tryPut(m *wire.Message) (chan struct{}, error) {
 	s.mu.Lock()
@@ -127,7 +161,9 @@ func (s *session) tryPut(m *wire.Message) (chan struct{}, error) {
 	if len(s.out) > unsentLimit {
 		return s.room, nil
 	}
-	return nil, s.appendLocked(m)
+	err := s.appendLocked(m)
+	signal(s.wake)
+	return nil, err
 }
 
 // put appends m without a limit: for small controls and for what is sent again.
@@ -136,6 +172,7 @@ func (s *session) put(m *wire.Message) {
 	defer s.mu.Unlock()
 	if s.err == nil {
 		_ = s.appendLocked(m) // m was encoded before, or is small
+		signal(s.wake)
 	}
 }
 
@@ -149,16 +186,15 @@ func (s *session) appendLocked(m *wire.Message) error {
 	}
 	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
 	s.out = out
-	signal(s.wake)
 	return nil
 }
 
-// takeOut takes all that is unsent.
+// takeOut takes all that is unsent; what it took before has been written.
 func (s *session) takeOut() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.out
-	s.out = nil
+	s.out, s.writing = nil, len(out) > 0
 	close(s.room)
 	s.room = make(chan struct{})
 	return out
@@ -172,7 +208,7 @@ func (s *session) write() {
 		case <-s.dead:
 			return
 		}
-		if out := s.takeOut(); len(out) > 0 {
+		for out := s.takeOut(); len(out) > 0; out = s.takeOut() {
 			if _, err := s.nc.Write(out); err != nil {
 				// The reader finds the reason, which may be a last frame of the broker.
 				_ = s.nc.SetReadDeadline(time.Now().Add(time.Second))

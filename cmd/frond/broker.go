@@ -44,7 +44,7 @@ func newBrokerCmd(e *env) *cobra.Command {
 
 // run is the life of a broker process. The error with which it cannot go on is left for the supervisor in a file.
 func (o *brokerOptions) run(ctx context.Context, e *env) error {
-	tuneMemory()
+	tuneMemory(e, o.rank)
 	info, err := boot.Load(o.rundir)
 	if err != nil {
 		return err
@@ -84,11 +84,19 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 	return err
 }
 
-// tuneMemory keeps a broker small: many of them may share a host. With one thread of Go code more than needed nothing is won.
-func tuneMemory() {
-	debug.SetGCPercent(50)
-	debug.SetMemoryLimit(4 << 30)
-	runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
+// tuneMemory keeps a broker small, as many of them may share a host: what it allocates is collected sooner than Go does by itself. The
+// leader may take more, to spend less time on it. A user's GOGC counts.
+func tuneMemory(e *env, rank int) {
+	if e.getenv("GOGC") == "" {
+		percent := 50
+		if rank == 0 {
+			percent = 100
+		}
+		debug.SetGCPercent(percent)
+	}
+	if e.getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
+	}
 }
 
 // newLog is the broker's log on standard error, which the supervisor has put into a file.

@@ -1,0 +1,26 @@
+package hostile
+
+import "testing"
+
+// TestOneInstanceOutlivesAll does one hostile thing after the other to the same instance.
+func TestOneInstanceOutlivesAll(t *testing.T) {
+	in := start(t, "--statedir", "s")
+	for _, area := range []struct {
+		name string
+		do   func(t *testing.T, in *instance)
+	}{
+		{"bytes that are no message on the local socket", badFrames},
+		{"messages that make no sense on the local socket", badMessages},
+		{"malformed requests of every method", badRequests},
+		{"bytes on the tree's ports", badBytesOnThePorts},
+		{"peers without the certificate", strangers},
+		{"malformed frames of peers with the certificate", badPeers},
+		{"a member that sends malformed messages", badMember},
+	} {
+		if !t.Run(area.name, func(t *testing.T) { area.do(t, in); in.serves(t) }) {
+			return
+		}
+	}
+	in.lostNothing(t)
+	in.frond(t, "run", "-N4", "-n4", "true")
+}

@@ -65,12 +65,16 @@ func newOwner(t *Transport, cfg Config) (*owner, error) {
 	return o, nil
 }
 
+// lookEvery is how many times in a row commands are taken before the sockets are looked at. When there are none it looks before it
+// sleeps.
+const lookEvery = 4
+
 // run is the owner's loop: commands, what they touched, what can be read, sleep.
 func (o *owner) run() {
 	defer close(o.t.done)
 	defer o.end()
 	var cmds []any
-	for {
+	for busy := 0; ; {
 		clear(cmds)
 		cmds = o.t.take(cmds)
 		for _, cmd := range cmds {
@@ -80,6 +84,10 @@ func (o *owner) run() {
 			o.do(cmd)
 		}
 		o.drainTouched()
+		if busy++; len(cmds) > 0 && busy < lookEvery {
+			continue
+		}
+		busy = 0
 		if err := o.wait(len(cmds) == 0); err != nil {
 			o.log.Error("cannot wait for sockets", zap.Error(err))
 			return

@@ -38,7 +38,8 @@ func newPoller() (*poller, error) {
 		_ = p.file.Close()
 		return nil, err
 	}
-	if err := p.add(p.wakefd); err != nil {
+	// Edge-triggered: each write is a new event, so it need never be read.
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, p.wakefd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(p.wakefd)}); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -58,9 +59,12 @@ func (p *poller) remove(fd int) {
 	_ = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil) // fails only if it was never added
 }
 
+// one is what is written to an eventfd.
+var one = [8]byte{1}
+
 // wake ends a wait. From any goroutine, until close.
 func (p *poller) wake() {
-	_, _ = unix.Write(p.wakefd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full means that it is awake
+	_, _ = unix.Write(p.wakefd, one[:]) // cannot fail before 2^64 of them
 }
 
 // wait returns the descriptors that can be read. With block it waits until there is one, wake is called or the time until (zero:
@@ -74,12 +78,9 @@ func (p *poller) wait(block bool, until time.Time, fds []int32) ([]int32, error)
 		n, err = p.look()
 	}
 	for _, e := range p.events[:max(n, 0)] {
-		if int(e.Fd) == p.wakefd {
-			var b [8]byte
-			_, _ = unix.Read(p.wakefd, b[:])
-			continue
+		if int(e.Fd) != p.wakefd {
+			fds = append(fds, e.Fd)
 		}
-		fds = append(fds, e.Fd)
 	}
 	return fds, err
 }

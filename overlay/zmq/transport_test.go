@@ -18,6 +18,7 @@ import (
 	"github.com/pebbe/zmq4"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -257,10 +258,19 @@ func BenchmarkRoundTrip(b *testing.B) {
 	client := start(b, cert, func(ev any) { got <- ev })
 	client.Dial(1, addr)
 	<-got
+	start := cpu(b)
 	for b.Loop() {
 		client.Send(1, make([]byte, 200))
 		<-got
 	}
+	b.ReportMetric(float64((cpu(b)-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+// cpu is the processor time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	var u unix.Rusage
+	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkStream measures 64 KiB frames in one direction.

@@ -103,10 +103,29 @@ func OpenRunDir(path string) (*RunDir, error) {
 
 // Remove deletes the run directory with all that is in it, and lets go of the lock.
 func (d *RunDir) Remove() error {
-	err := os.RemoveAll(d.Path)
+	err := removeTree(d.Path)
 	d.Close()
 	return err
 }
+
+// removeTree deletes a run directory, its lock file last: who is killed meanwhile leaves what others see to be stale.
+func removeTree(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != lockFile {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(path, e.Name())))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+const lockFile = "lock"
 
 // Close lets go of the lock.
 func (d *RunDir) Close() { d.lock.Close() }
@@ -150,7 +169,7 @@ func removeStale(path string) bool {
 			return false
 		}
 	}
-	return os.RemoveAll(path) == nil
+	return removeTree(path) == nil
 }
 
 // Held tells whether a process of the instance in rundir is alive on this host.
@@ -164,7 +183,7 @@ func Held(rundir string) bool {
 
 // takeLock locks the lock file of a run directory without waiting. Error EWOULDBLOCK: others hold it.
 func takeLock(dir string, flags, how int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), flags|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), flags|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

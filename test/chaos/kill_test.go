@@ -143,3 +143,26 @@ func TestKillingEverythingLeavesNoTask(t *testing.T) {
 	}
 	in.frond("list") // clears the run directory
 }
+
+func TestAFrozenBrokerLosesItsJobsWhenItsLeaseHasRunOut(t *testing.T) {
+	in := newInstance(t)
+	in.start("-n", "2", "--lease", "1s", "--resources", "node[2]/core[1]")
+	in.frond("submit", "--quiet", "--cc=1-2", "sleep", "2")
+	in.awaitRunning(2)
+	frozen := in.broker(1)
+	require.NoError(t, syscall.Kill(frozen, syscall.SIGSTOP))
+	began := time.Now()
+	in.frond("wait", "--all")
+	require.Greater(t, time.Since(began), 10*time.Second, "not before lease + 10 s")
+	require.Less(t, time.Since(began), 40*time.Second)
+	attempts := 0
+	for _, j := range in.jobs() {
+		require.True(t, j.completed(), "%+v", j)
+		attempts += j.Attempt
+	}
+	require.Equal(t, 3, attempts)
+	require.NoError(t, syscall.Kill(frozen, syscall.SIGCONT))
+	back := harness.Until(15*time.Second, func() bool { return in.member(1).State == "online" })
+	require.True(t, back, "it joins again: %+v", in.member(1))
+	in.frond("run", "-N2", "-n2", "true")
+}

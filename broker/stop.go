@@ -28,7 +28,6 @@ type stopper struct {
 	reason string
 	err    error           // for Exit
 	want   map[string]bool // services whose Stopped is missing
-	limit  time.Duration
 }
 
 type stopStep int

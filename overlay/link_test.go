@@ -455,8 +455,8 @@ func TestFramesFromAnywhere(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(rt, "frames") {
 			k := kind(rapid.IntRange(0, 18).Draw(rt, "kind"))
 			v := payloads[k]
-			if b, ok := v.([]byte); !ok && v != nil {
-				b = pack(v)
+			if _, ok := v.([]byte); !ok && v != nil {
+				b := pack(v)
 				for range rapid.IntRange(0, 3).Draw(rt, "flips") {
 					b[rapid.IntRange(0, len(b)-1).Draw(rt, "at")] = rapid.Byte().Draw(rt, "byte")
 				}

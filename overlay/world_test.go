@@ -103,7 +103,6 @@ type node struct {
 	joined overlay.Joined
 	links  map[overlay.ConnID]overlay.LinkUp
 	state  map[int32]overlay.Member // leader: by MemberChange
-	log    []any
 }
 
 func newWorld(t fataler, n, fanout int, seed uint64) *world {

@@ -39,19 +39,6 @@ func (e *env) isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width is the width of standard output in columns, or 0 where it is no terminal.
-func (e *env) width() int {
-	f, ok := e.stdout.(*os.File)
-	if !ok {
-		return 0
-	}
-	w, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
-	return w
-}
-
 // useColor tells whether output on stream is to be coloured: --color decides, else NO_COLOR, else whether it is a terminal.
 func (e *env) useColor(stream any) bool {
 	switch e.color {

@@ -74,7 +74,6 @@ type waiter struct {
 	bar     *progress // nil = none
 	worst   int
 	done    map[jobspec.ID]bool
-	failed  error // of an id that is not known
 }
 
 // wait returns nil when all completed, else an exitError with the worst exit code.

@@ -61,7 +61,7 @@ var onlyIn = map[string][]string{
 	"github.com/spf13/cobra":            {"cmd/frond/..."},
 	"github.com/vbauerster/mpb/v8":      {"cmd/frond/..."},
 	"golang.org/x/term":                 {"cmd/frond/..."},
-	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "test/..."},
+	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "test/..."},
 	"github.com/vmihailenco/msgpack/v5": {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
 }
 

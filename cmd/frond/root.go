@@ -8,14 +8,21 @@ import (
 
 // newRoot is the whole command tree over e. Verbs are added by plain constructor calls, in the order in which the help lists them.
 func newRoot(e *env) *cobra.Command {
+	wantVersion := false
 	root := &cobra.Command{
 		Use:           "frond",
 		Short:         "Frond runs jobs on what you have: a laptop, a workstation, an allocation",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wantVersion {
+				return showVersion(cmd.Context(), e)
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().BoolVarP(&wantVersion, "version", "V", false, "show the version")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")

@@ -38,8 +38,9 @@ Brokers are started as processes of their own, with this host's cores dealt out 
 with FROND_URI set and frond in its PATH; without a command, a shell if there is a terminal; else the instance works its
 queue off and ends. When the command ends while jobs are active, the instance waits for them (--on-exit).
 
-SIGINT, SIGTERM and SIGHUP are passed to the command, then all is ended in order; a second one hastens. Everything that
-was started ends with the instance: brokers, tasks, and whatever the command left in the background.
+SIGINT, SIGTERM and SIGHUP are passed to the command, then all is ended in order; a second one hastens. Active jobs are
+cancelled, but stay in --statedir at SIGTERM and SIGHUP (not with --on-exit=cancel) and with --on-exit=keep.
+Everything that was started ends with the instance: brokers, tasks, and whatever the command left in the background.
 
 Exit code: the command's, or 128 + the number of the signal that ended it; 1 if the instance failed.`
 

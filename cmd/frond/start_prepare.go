@@ -12,10 +12,6 @@ import (
 
 // prepare makes everything that brokers find when they start: run directory, certificate, resources, boot file.
 func (s *supervisor) prepare() error {
-	var err error
-	if s.reg, err = boot.OpenRegistry(s.e.getenv); err != nil {
-		return err
-	}
 	if _, err := s.o.leaseSeconds(); err != nil {
 		return err
 	}

@@ -66,6 +66,7 @@ type supervisor struct {
 	code     int
 	err      error // why the instance failed
 	signals  int
+	keep     bool // a signal's end keeps jobs
 	restarts int
 	clients  context.Context // of the goroutines that talk to the leader
 	shown    bool            // a progress line stands on the terminal
@@ -184,11 +185,20 @@ func (s *supervisor) onOnline(ev evOnline) {
 		return
 	}
 	s.phase = running
-	if err := s.reg.Add(s.entry); err != nil {
-		s.say("%v", err) // it runs all the same, but cannot be found by name
-	}
+	s.register()
 	s.runProgram()
 	s.announce()
+}
+
+// register makes the instance known by name. Without that it runs all the same.
+func (s *supervisor) register() {
+	var err error
+	if s.reg, err = boot.OpenRegistry(s.e.getenv); err == nil {
+		err = s.reg.Add(s.entry)
+	}
+	if err != nil {
+		s.say("it will not be found by its name %s: %v", s.info.Name, err)
+	}
 }
 
 // onProgram: the command has ended; its code is the supervisor's.
@@ -201,7 +211,7 @@ func (s *supervisor) onProgram(ev evProgram) {
 	case running:
 		s.afterProgram()
 	case ending:
-		s.stop(false, "interrupted")
+		s.interrupted()
 	}
 }
 
@@ -245,31 +255,43 @@ func (s *supervisor) onIdle(ev evIdle) {
 // onSignal passes the first signal on and ends everything; the next one hastens.
 func (s *supervisor) onSignal(sig os.Signal) {
 	s.signals++
-	num := sig.(syscall.Signal)
 	if s.signals > 1 && s.phase >= ending && s.phase != draining {
 		s.hasten()
 		return
 	}
-	switch s.phase {
-	case starting, draining:
-		s.code = 128 + int(num)
-		s.stop(false, "interrupted by "+num.String())
-	case running:
-		s.code = 128 + int(num)
-		if s.program == nil {
-			s.stop(false, "interrupted by "+num.String())
-			return
-		}
-		s.phase = ending
-		s.program.Signal(num)
-		s.after(programGrace)
+	num := sig.(syscall.Signal)
+	s.code = 128 + int(num)
+	s.keep = s.keepsOn(num)
+	if s.phase != running || s.program == nil {
+		s.interrupted()
+		return
 	}
+	s.phase = ending
+	s.program.Signal(num)
+	s.after(programGrace)
+}
+
+// keepsOn tells whether jobs are kept when the instance ends by a signal. A user who interrupts wants an end; TERM and HUP
+// come from a system, as at the end of an allocation, and then a state directory is there to go on from.
+func (s *supervisor) keepsOn(sig syscall.Signal) bool {
+	return !s.info.TempState && (s.o.onExit == "keep" || s.o.onExit == "wait" && sig != syscall.SIGINT)
+}
+
+// interrupted shuts down because of a signal.
+func (s *supervisor) interrupted() {
+	if s.phase == stopping {
+		return
+	}
+	if s.keep {
+		s.say("jobs that have not ended stay in %s: 'frond start --statedir %s' goes on with them", s.info.StateDir, s.info.StateDir)
+	}
+	s.stop(s.keep, "interrupted")
 }
 
 // hasten kills what would not end in time.
 func (s *supervisor) hasten() {
 	if s.phase == ending {
-		s.stop(false, "interrupted")
+		s.interrupted()
 	}
 	for _, b := range s.brokers {
 		b.cmd.Process.Signal(syscall.SIGKILL)
@@ -374,7 +396,7 @@ func (s *supervisor) onTimer(ev evTimer) {
 	switch {
 	case ev.phase != s.phase:
 	case s.phase == ending:
-		s.stop(false, "interrupted")
+		s.interrupted()
 	case s.phase == stopping:
 		s.signalBrokers(syscall.SIGKILL)
 	}
@@ -391,7 +413,7 @@ func (s *supervisor) cleanup() {
 	if s.program != nil {
 		s.program.Close()
 	}
-	if s.entry.Name != "" {
+	if s.reg.Dir != "" {
 		s.reg.Remove(s.entry)
 	}
 	if s.live != nil {

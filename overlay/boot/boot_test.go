@@ -172,19 +172,3 @@ func TestLiveness(t *testing.T) {
 		})
 	}
 }
-
-func TestTheLockGoesLast(t *testing.T) {
-	dir, err := CreateRunDir(own(t), "x", 1)
-	require.NoError(t, err)
-	dir.Close()
-	sub := filepath.Join(dir.Path, "0", "sub")
-	require.NoError(t, os.MkdirAll(filepath.Join(sub, "file"), 0o700))
-	if os.Getuid() == 0 {
-		t.Skip("root removes anything")
-	}
-	require.NoError(t, os.Chmod(sub, 0o500))
-	require.Error(t, removeTree(dir.Path))
-	require.FileExists(t, filepath.Join(dir.Path, lockFile))
-	require.NoError(t, os.Chmod(sub, 0o700))
-	require.NoError(t, removeTree(dir.Path))
-}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -76,12 +77,12 @@ func programEnviron(environ []string, uri string) []string {
 	return append(out, "PATH="+path, "FROND_URI="+uri)
 }
 
+// defaultPath is where commands are searched when there is no PATH.
+const defaultPath = "/usr/local/bin:/usr/bin:/bin"
+
 // withDir puts dir first in a PATH.
 func withDir(dir, path string) string {
-	if path == "" {
-		return dir
-	}
-	return dir + string(os.PathListSeparator) + path
+	return dir + string(os.PathListSeparator) + cmp.Or(path, defaultPath)
 }
 
 // asFile is stream as the file that a process can inherit; nil (nothing) if it is none.

@@ -14,6 +14,7 @@ func (m *Machine) onCommitted() {
 			m.unhold(h.e)
 		}
 	}
+	m.unstored -= len(f.ended)
 	for _, e := range f.ended {
 		m.ended(e)
 	}

@@ -29,6 +29,8 @@ type Machine struct {
 	claims []claim // recovery: durable starts not yet accounted for
 	// adoptions numbers the allocations of adopted runs
 	adoptions uint64
+	unstored  int      // elements that ended and are not yet durable
+	stash     []uint64 // allocations that are given back when fewer of those are left
 	totals    Totals
 	out       *Actions
 	now       float64
@@ -126,12 +128,25 @@ func (m *Machine) begin(now time.Time) {
 
 func (m *Machine) end() *Actions {
 	out := m.out
+	m.throttle()
 	m.flushStarts()
 	if len(m.timers) > 0 {
 		out.Wake = m.timers[0].at
 	}
 	m.out = nil
 	return out
+}
+
+// maxUnstored is how many ended elements may wait for the store. Beyond it their resources are not given back yet, so that what
+// runs waits for the store, and memory stays bounded however slow it is.
+const maxUnstored = 16384
+
+func (m *Machine) throttle() {
+	if m.unstored > maxUnstored {
+		m.stash, m.out.Free = append(m.stash, m.out.Free...), nil
+	} else if len(m.stash) > 0 {
+		m.stash, m.out.Free = nil, append(m.stash, m.out.Free...)
+	}
 }
 
 // Epoch is the leader's epoch.

@@ -235,5 +235,6 @@ func (m *Machine) finish(e *elem, t float64) {
 	}
 	m.txn.Ended = append(m.txn.Ended, row)
 	m.next.ended = append(m.next.ended, e)
+	m.unstored++
 	m.touch(e)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -44,16 +45,58 @@ func (c *Core) clientMsg(in ClientMsg) {
 	case m.Type == wire.Request:
 		c.clientRequest(cl, m)
 	case m.Type == wire.Control && m.Topic == api.TopicCancel:
-		if k := cl.origin.calls[m.Tag]; k != nil {
-			c.cancel(k)
-		}
+		c.clientCancel(cl, m.Tag)
 	default:
 		c.emit(DropClient{cl.id, wire.Errorf(wire.Invalid, "a client sends requests and cancels, not %q of type %d", m.Topic, m.Type)})
 		c.clientDown(cl.id)
 	}
 }
 
+func (c *Core) clientCancel(cl *client, tag uint64) {
+	if k := cl.origin.calls[tag]; k != nil {
+		c.cancel(k)
+		return
+	}
+	for i, m := range cl.waiting {
+		if m.Tag == tag {
+			cl.waiting = slices.Delete(cl.waiting, i, i+1)
+			cl.bytes -= len(m.Body)
+			return
+		}
+	}
+}
+
+// clientRequest passes a request on. Heavy ones, small questions with large answers, are dealt with one after the other: of a client
+// that asks much and reads nothing the broker holds one answer beyond what it may leave unread.
 func (c *Core) clientRequest(cl *client, m *wire.Message) {
+	if api.Heavy(m.Topic) {
+		switch {
+		case m.Flags&wire.NoReply != 0: // a question without an answer
+			return
+		case cl.heavy:
+			cl.waiting = append(cl.waiting, m)
+			cl.bytes += len(m.Body)
+			c.holdIfMuch(cl)
+			return
+		}
+	}
+	c.routeRequest(cl, m)
+}
+
+// nextHeavy: the heavy call of a client has ended.
+func (c *Core) nextHeavy(id uint64) {
+	cl := c.clients[id]
+	for cl != nil && !cl.heavy && len(cl.waiting) > 0 {
+		m := cl.waiting[0]
+		cl.waiting[0] = nil
+		cl.waiting = cl.waiting[1:]
+		cl.bytes -= len(m.Body)
+		c.routeRequest(cl, m)
+		c.letGoIfLittle(cl)
+	}
+}
+
+func (c *Core) routeRequest(cl *client, m *wire.Message) {
 	r := incoming(m, cl.origin.route)
 	r.Peer, r.User, r.Local = cl.origin.peer, cl.uid, true
 	if r.Stream && cl.streams >= maxStreams {
@@ -63,18 +106,29 @@ func (c *Core) clientRequest(cl *client, m *wire.Message) {
 	c.request(r, m.Target, nil)
 }
 
+// heavyEnded: a client's next heavy call may begin.
+type heavyEnded struct{ client uint64 }
+
 // count notes an outstanding call of a client, and holds a client that has much.
 func (c *Core) count(k *call, size int) {
 	cl := k.origin.client
 	switch {
 	case cl == nil:
 		return
-	case k.stream:
+	case api.Heavy(k.topic):
+		k.heavy, cl.heavy = true, true
+	}
+	if k.stream {
 		cl.streams++
 		return
 	}
 	k.size = size
 	cl.bytes += size
+	c.holdIfMuch(cl)
+}
+
+// holdIfMuch stops reading from a client that has much outstanding.
+func (c *Core) holdIfMuch(cl *client) {
 	if !cl.held && (cl.pending() > holdCalls || cl.bytes > holdBytes) {
 		cl.held = true
 		c.emit(HoldClient{cl.id, true})
@@ -87,11 +141,22 @@ func (c *Core) uncount(k *call) {
 	switch {
 	case cl == nil:
 		return
-	case k.stream:
+	case k.heavy:
+		cl.heavy = false
+		if len(cl.waiting) > 0 {
+			c.inLoop = append(c.inLoop, inner{in: heavyEnded{cl.id}})
+		}
+	}
+	if k.stream {
 		cl.streams--
 		return
 	}
 	cl.bytes -= k.size
+	c.letGoIfLittle(cl)
+}
+
+// letGoIfLittle reads on from a client that was held.
+func (c *Core) letGoIfLittle(cl *client) {
 	if cl.held && cl.pending() <= holdCalls/2 && cl.bytes <= holdBytes/2 {
 		cl.held = false
 		c.emit(HoldClient{cl.id, false})
@@ -99,4 +164,4 @@ func (c *Core) uncount(k *call) {
 }
 
 // pending counts the calls that will end by themselves.
-func (cl *client) pending() int { return len(cl.origin.calls) - cl.streams }
+func (cl *client) pending() int { return len(cl.origin.calls) - cl.streams + len(cl.waiting) }

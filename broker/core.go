@@ -195,7 +195,9 @@ func (c *Core) drain() {
 	for i := 0; i < len(c.inLoop); i++ {
 		it := c.inLoop[i]
 		c.inLoop[i] = inner{}
-		if it.svc == "" {
+		if h, ok := it.in.(heavyEnded); ok {
+			c.nextHeavy(h.client)
+		} else if it.svc == "" {
 			c.machine(it.in)
 		} else {
 			c.turn(it.svc, it.in)

@@ -54,6 +54,7 @@ type call struct {
 	link   *link  // or the link over which it went
 	size   int    // bytes of its body, while it counts against a client
 	stream bool
+	heavy  bool // of a client, which waits with its next one (clients.go)
 }
 
 // client is a connection to the local socket.
@@ -64,6 +65,8 @@ type client struct {
 	bytes   int // of outstanding requests
 	streams int
 	held    bool
+	heavy   bool            // a heavy call is outstanding
+	waiting []*wire.Message // the heavy ones that come after it
 }
 
 // Limits of what one client can make the broker hold. Over holdCalls or holdBytes the broker reads no more from it until half has been

@@ -95,7 +95,7 @@ func (c *chaos) ask() {
 		return
 	}
 	c.tag++
-	topic := rapid.SampledFrom([]string{"job.x", "exec.x", "none.x"}).Draw(c.t, "topic")
+	topic := rapid.SampledFrom([]string{"job.x", "job.list", "exec.x", "none.x"}).Draw(c.t, "topic")
 	target := int32(rapid.IntRange(int(wire.Upstream), len(c.nodes)).Draw(c.t, "target"))
 	stream := rapid.Bool().Draw(c.t, "stream")
 	var flags wire.Flags

@@ -265,6 +265,61 @@ func TestAClientThatSendsAnythingButRequestsIsDropped(t *testing.T) {
 	require.NoError(t, tr.idle())
 }
 
+func TestHeavyCallsOfAClientComeOneAfterTheOther(t *testing.T) {
+	tr := newJobTree(t, 3, 2)
+	leaf, leader := tr.nodes[2], tr.nodes[0]
+	leaf.do(ClientUp{ID: c2, UID: 7})
+	for tag := range uint64(4) {
+		leaf.ask(c1, tag, "job.list", wire.Any, wire.Stream)
+	}
+	leaf.ask(c1, 9, "job.submit", wire.Any, 0)
+	leaf.ask(c2, 1, "job.list", wire.Any, wire.Stream)
+	got := leader.taken("job")
+	require.Len(t, got, 3, "the first list of each client, and what is not heavy")
+	first := got[0].(*rpc.Request)
+	leader.answer(first, "page", true)
+	require.Empty(t, leader.taken("job"))
+	leaf.do(ClientMsg{c1, &wire.Message{Type: wire.Control, Topic: "cancel", Flags: wire.Cancel, Tag: 1}})
+	leader.answer(first, "end", false)
+	second := leader.request("job")
+	require.Equal(t, uint64(2), second.Tag, "the one after that which was cancelled while it waited")
+	leaf.do(ClientMsg{c1, &wire.Message{Type: wire.Control, Topic: "cancel", Flags: wire.Cancel, Tag: 2}})
+	got = leader.taken("job")
+	require.IsType(t, rpc.Cancel{}, got[0])
+	require.Equal(t, uint64(3), got[1].(*rpc.Request).Tag)
+	leaf.do(ClientDown{c1})
+	require.Len(t, leader.taken("job"), 2, "cancels of a list and a submission; nothing waits for a client that is gone")
+	leaf.ask(c2, 2, "job.list", wire.Any, wire.NoReply)
+	require.Empty(t, leader.taken("job"))
+}
+
+func TestAHeavyCallThatGoesNowhereDoesNotHoldUpTheNext(t *testing.T) {
+	tr := newJobTree(t, 2, 2)
+	n := tr.nodes[1]
+	n.ask(c1, 1, "job.list", wire.Any, wire.Stream)
+	for tag := uint64(2); tag < 6; tag++ {
+		n.ask(c1, tag, "job.list", 77, wire.Stream)
+	}
+	n.ask(c1, 6, "job.list", wire.Any, wire.Stream)
+	tr.nodes[0].answer(tr.nodes[0].request("job"), "end", false)
+	require.Len(t, n.answers(c1), 5, "the end of the first, four refusals")
+	require.Equal(t, uint64(6), tr.nodes[0].request("job").Tag)
+}
+
+func TestAClientWithMuchWaitingIsHeld(t *testing.T) {
+	tr := newJobTree(t, 1, 2)
+	n := tr.nodes[0]
+	for tag := range uint64(holdCalls + 10) {
+		n.post(ClientMsg{c1, &wire.Message{Type: wire.Request, Topic: "job.list", Tag: tag, Target: wire.Any, Flags: wire.Stream}})
+	}
+	tr.settle()
+	require.True(t, n.core.clients[c1].held)
+	for n.core.clients[c1].held {
+		n.answer(n.request("job"), "", false)
+	}
+	require.Len(t, n.core.clients[c1].waiting, holdCalls/2)
+}
+
 func TestAClientWithMuchOutstandingIsHeldUntilHalfIsAnswered(t *testing.T) {
 	tr := newJobTree(t, 1, 2)
 	n := tr.nodes[0]

@@ -281,12 +281,21 @@ func (c *Core) check() error {
 		}
 	}
 	for id, cl := range c.clients {
-		streams, bytes := 0, 0
+		streams, bytes, heavy := 0, 0, 0
 		for _, k := range cl.origin.calls {
 			bytes += k.size
+			if k.heavy {
+				heavy++
+			}
 			if k.stream {
 				streams++
 			}
+		}
+		for _, m := range cl.waiting {
+			bytes += len(m.Body)
+		}
+		if heavy > 1 || cl.heavy != (heavy == 1) || !cl.heavy && len(cl.waiting) > 0 {
+			return fmt.Errorf("client %d: %d heavy calls, %d wait, counted %v", id, heavy, len(cl.waiting), cl.heavy)
 		}
 		if streams != cl.streams || bytes != cl.bytes {
 			return fmt.Errorf("client %d: %d streams and %d bytes, counted %d and %d", id, streams, bytes, cl.streams, cl.bytes)

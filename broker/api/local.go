@@ -45,3 +45,13 @@ func CheckProtocol(peer Hello) error {
 	return wire.Errorf(wire.BadProtocol, "%s (frond %s) speaks protocol %d, this side protocol %d: they must not differ by more than one; use the same version of frond on both",
 		peer.Host, peer.Version, peer.Protocol, wire.Protocol)
 }
+
+// Heavy tells whether small requests of this topic can have large answers. A broker passes on one at a time for each client; the
+// others wait for its end.
+func Heavy(topic string) bool {
+	switch topic {
+	case List.Topic, Info.Topic, OverlayStatus.Topic, AttrList.Topic, ResourceStatus.Topic, SchedUsage.Topic, SchedReasons.Topic:
+		return true
+	}
+	return false
+}

@@ -16,6 +16,9 @@ func TestOneInstanceOutlivesAll(t *testing.T) {
 		{"peers without the certificate", strangers},
 		{"malformed frames of peers with the certificate", badPeers},
 		{"a member that sends malformed messages", badMember},
+		{"a client of another user", otherUser},
+		{"ten thousand clients", tenThousand},
+		{"clients that never read", neverReads},
 	} {
 		if !t.Run(area.name, func(t *testing.T) { area.do(t, in); in.serves(t) }) {
 			return

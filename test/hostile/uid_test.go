@@ -1,0 +1,75 @@
+package hostile
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/frond-hpc/frond/test/harness"
+	"github.com/stretchr/testify/require"
+)
+
+const nobody = 65534
+
+// otherUser has another user try to get in, first through the closed run directory, then with all doors open but the last.
+func otherUser(t *testing.T, in *instance) {
+	needsRoot(t, "to become another user")
+	frond := filepath.Join(t.TempDir(), "frond") // where nobody can run it
+	copyFile(t, filepath.Join(harness.BinDir(), "frond"), frond)
+	for dir := filepath.Dir(frond); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		chmod(t, dir, 0o755)
+	}
+	as := func(args ...string) (string, int) {
+		cmd := exec.Command(frond, args...)
+		cmd.Env = append(harness.Environ(in.dir), "FROND_URI=local://"+in.socket(1))
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		return output(cmd)
+	}
+	verbs := [][]string{{"ping"}, {"submit", "true"}, {"jobs"}, {"shutdown", "local://" + in.socket(1)}}
+	for _, verb := range verbs {
+		out, code := as(verb...)
+		require.Equal(t, 1, code, "%v", verb)
+		require.Contains(t, out, "run directory belongs to another user", "%v", verb)
+	}
+	for path, mode := range map[string]os.FileMode{in.dir: 0o755, filepath.Dir(in.rundir()): 0o755, in.rundir(): 0o755, filepath.Dir(in.socket(1)): 0o755,
+		in.socket(1): 0o777, in.port(1): 0o777} {
+		chmod(t, path, mode)
+	}
+	for _, verb := range verbs {
+		out, code := as(verb...)
+		require.Equal(t, 1, code, "%v", verb)
+		require.Contains(t, out, "this instance belongs to uid 0: uid 65534 may not use it", "%v", verb)
+	}
+	cat := exec.Command("cat", filepath.Join(in.rundir(), "cert"))
+	cat.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, code := output(cat)
+	require.NotZero(t, code, "the certificate can be read")
+	require.Contains(t, strings.ToLower(out), "permission denied")
+	in.serves(t)
+}
+
+// chmod changes a mode until the test ends.
+func chmod(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	fi, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(path, mode))
+	t.Cleanup(func() { _ = os.Chmod(path, fi.Mode().Perm()) })
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	r, err := os.Open(from)
+	require.NoError(t, err)
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	require.NoError(t, err)
+	_, err = io.Copy(w, r)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+}

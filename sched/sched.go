@@ -165,6 +165,9 @@ func (m *Machine) changeNodes(e Nodes) []any {
 	}
 	m.grown++
 	m.topology++
+	if len(could) == 0 {
+		return nil
+	}
 	return m.deny(could)
 }
 

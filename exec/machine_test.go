@@ -107,6 +107,7 @@ func TestATaskThatCannotBeStartedEndsItsRun(t *testing.T) {
 	recs := h.m.queue.sent[0].recs
 	require.Equal(t, RecException, recs[0].Kind)
 	require.Equal(t, "exec", recs[0].Type)
+	require.Equal(t, []int{127 << 8, 127 << 8}, []int{recs[0].Status, recs[len(recs)-1].Status}, "what the others are killed with does not hide it")
 }
 
 func TestEndingIsTermThenKillAgainAndAgain(t *testing.T) {

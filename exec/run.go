@@ -143,12 +143,15 @@ func (m *Machine) taskEnded(r *run, ev *TaskEvent) {
 	if ev.Start > 0 && (r.firstStart == 0 || ev.Start < r.firstStart) {
 		r.firstStart = ev.Start
 	}
-	r.status = max(r.status, jobspec.TaskStatus(ev.Status))
+	status := jobspec.TaskStatus(ev.Status)
+	if !r.failed {
+		r.status = max(r.status, status)
+	}
 	r.maxRSS = max(r.maxRSS, ev.MaxRSS)
 	r.cpu += ev.CPU
-	if ev.Note != "" && !r.failed { // one is enough for all tasks
-		r.failed = true
-		m.exception(r, typeExec, 0, ev.Note)
+	if ev.Note != "" && !r.failed { // one is enough for all tasks, and decides: the others are ended because of it
+		r.failed, r.status = true, status
+		m.record(r, Record{Kind: RecException, Type: typeExec, Note: ev.Note, Status: status})
 	}
 	if r.ended == r.ntasks {
 		m.finish(r, ev.Time)

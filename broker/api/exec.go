@@ -160,7 +160,8 @@ type (
 		Offset int64 // of Data in this task's stream
 		Data   []byte
 		EOF    bool
-		// RecException: Type and Severity as in Flux (timeout, exec, …); RecEnded follows later
+		// RecException: Type and Severity as in Flux (timeout, exec, …); Status, if a task could not be started, is then the job's whatever
+		// the tasks end with that are ended because of it. RecEnded follows later
 		Type     string
 		Severity int
 		Note     string

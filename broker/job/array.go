@@ -52,6 +52,7 @@ type elem struct {
 	parts    []part
 	log      eventLog
 	status   int // largest wait status of the parts that ended, -1 = none
+	failed   int // status of a task that could not be started: it becomes the element's; 0 = none
 	exc      *Exception
 	tRun     float64
 	started  bool   // `start` is posted

@@ -72,6 +72,9 @@ func (m *Machine) partFailed(e *elem, rec *Record) {
 		e.lost, e.ran = orElse(rec.Note, "its lease ended"), true
 		return
 	}
+	if e.failed == 0 {
+		e.failed = rec.Status
+	}
 	m.raise(e, Exception{rec.Type, rec.Severity, rec.Note}, rec.Time)
 	if rec.Severity == 0 {
 		m.endOthers(e)
@@ -83,7 +86,9 @@ func (m *Machine) partEnded(e *elem, p *part, rec *Record) {
 		m.partStarted(e, p, rec.Start)
 	}
 	p.ended = true
-	e.status = max(e.status, rec.Status)
+	if e.status = max(e.status, rec.Status); e.failed != 0 {
+		e.status = e.failed
+	}
 	e.maxRSS = max(e.maxRSS, rec.MaxRSS)
 	e.cpu += rec.CPU
 	delete(m.rank(p.rank).runs, e)

@@ -115,7 +115,7 @@ type (
 		Kind     RecordKind
 		Key      RunKey
 		Time     float64
-		Status   int // Ended
+		Status   int // Ended; Exception: of a task that could not be started
 		Start    float64
 		MaxRSS   int64 // KiB
 		CPU      float64

@@ -212,6 +212,17 @@ func TestAnArrayIsOneGroupRunsAndIsListed(t *testing.T) {
 	require.Equal(t, "unknown job id", r.answers[again][1].Body.(api.WaitRep).Err)
 }
 
+func TestTheStatusOfACommandThatCannotBeStartedIsTheJobs(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	ref := r.run(id, 1, 1)[0].Ref
+	reply[api.Empty](r, r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1, Records: []api.Record{
+		{Kind: api.RecException, Ref: ref, Type: "exec", Status: 127 << 8, Note: "start failed"},
+		{Kind: api.RecEnded, Ref: ref, Status: 143 << 8}}}))
+	require.Equal(t, 127<<8, r.list(api.ListReq{})[0].WaitStatus)
+}
+
 func TestAttachGivesEventsAndOutputOnceWhenStoredAndLive(t *testing.T) {
 	r := newRig(t)
 	r.sync()

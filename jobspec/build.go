@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Count is a count given on a command line; 0 = not given. It can be a flag's value (pflag.Value): Set takes integers ≥ 1 only.
@@ -72,6 +73,9 @@ func Build(o Options) (*Jobspec, error) {
 	if len(o.Command) == 0 || o.Command[0] == "" {
 		return nil, fmt.Errorf("a command is missing")
 	}
+	if err := o.checkText(); err != nil {
+		return nil, err
+	}
 	r, count, err := o.resources()
 	if err != nil {
 		return nil, err
@@ -90,6 +94,21 @@ func Build(o Options) (*Jobspec, error) {
 		return nil, fmt.Errorf("jobspec is nested deeper than %d levels", MaxDepth)
 	}
 	return fromValue(v)
+}
+
+// checkText refuses what JSON cannot hold: it would come out as something else.
+func (o *Options) checkText() error {
+	for i, arg := range o.Command {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("argument %d of the command, %q, is not valid UTF-8, as a jobspec has to be", i, clip(arg))
+		}
+	}
+	for _, text := range []string{o.Cwd, o.JobName, o.Input, o.Output, o.Error} {
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("%q is not valid UTF-8, as a jobspec has to be", clip(text))
+		}
+	}
+	return nil
 }
 
 // resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.

@@ -53,6 +53,7 @@ func TestBuildSaysWhatIsWrong(t *testing.T) {
 		"no such file":                                 {Setattr: []string{"^user.x=f"}, ReadFile: func(string) ([]byte, error) { return nil, errors.New("no such file") }},
 		"nested deeper than 32 levels":                 {Requires: []string{strings.Repeat("not ", 20) + "x"}},
 		"attributes.system.cwd: must be an absolute":   {Cwd: "here"},
+		`"/d\xff" is not valid UTF-8`:                  {Cwd: "/d\xff"},
 		"attributes.system.duration: must be a number": {Setattr: []string{"duration=forever"}},
 	} {
 		o.Command = []string{"app"}
@@ -90,6 +91,11 @@ func TestBuildSetsAttributesAndOptions(t *testing.T) {
 	require.Equal(t, "b", js.System["bank"])
 	require.Equal(t, map[string]string{"A": "b"}, js.Environment)
 	require.Equal(t, `and(properties("ssd"),hostlist("n[1-2]"))`, js.Constraint.Key())
+}
+
+func TestACommandThatJSONCannotHoldIsRefused(t *testing.T) {
+	_, err := Build(Options{Command: []string{"echo", "a", "\xff\xfeb"}})
+	require.ErrorContains(t, err, `argument 2 of the command, "\xff\xfeb", is not valid UTF-8`)
 }
 
 func TestPropBuiltJobspecsReadBackTheSame(t *testing.T) {

@@ -146,9 +146,9 @@ func TestStartFailuresAreWordedAsInFlux(t *testing.T) {
 		{"no such path", argv("/no/such"), "/no/such: No such file or directory", 127 << 8},
 		{"no such command", argv("no-such-command", "x"), "no-such-command: No such file or directory", 127 << 8},
 		{"not executable", argv(plain), plain + ": Permission denied", 126 << 8},
-		{"no such directory", func(j *exec.Job) { j.Spec.Job.Cwd = "/no/where" }, "/no/where: No such file or directory", 1 << 8},
-		{"no such input", func(j *exec.Job) { j.Spec.Job.Shell.Stdin = "no/input" }, "/no/input: No such file or directory", 1 << 8},
-		{"no such output directory", func(j *exec.Job) { j.Spec.Job.Shell.Stdout.Path = "/no/out" }, "/no/out: No such file or directory", 1 << 8},
+		{"no such directory", func(j *exec.Job) { j.Spec.Job.Cwd = "/no/where" }, "working directory /no/where: No such file or directory", 1 << 8},
+		{"no such input", func(j *exec.Job) { j.Spec.Job.Shell.Stdin = "no/input" }, "input file /no/input: No such file or directory", 1 << 8},
+		{"no such output directory", func(j *exec.Job) { j.Spec.Job.Shell.Stdout.Path = "/no/out" }, "output file /no/out: No such file or directory", 1 << 8},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ev := last(s.run(script(1, 1, "true", c.change)))

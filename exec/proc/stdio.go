@@ -57,7 +57,7 @@ func (io *stdio) openInput(d *Driver) error {
 	case path != "":
 		f, err := os.Open(t.path(d, path))
 		if err != nil {
-			return err
+			return naming("input file", err)
 		}
 		io.send(0, f, true)
 	case t.stdin != nil:
@@ -168,13 +168,22 @@ func (fs *files) open(d *Driver, t *task, out jobspec.Output) (*os.File, error) 
 	}
 	f, err := os.OpenFile(path, flags, 0o666)
 	if err != nil {
-		return nil, err
+		return nil, naming("output file", err)
 	}
 	if fs.byPath == nil {
 		fs.byPath = map[string]*os.File{}
 	}
 	fs.byPath[path] = f
 	return f, nil
+}
+
+// naming says what the path in err is.
+func naming(what string, err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return &os.PathError{Op: pe.Op, Path: what + " " + pe.Path, Err: pe.Err}
+	}
+	return err
 }
 
 // ownFile tells whether a template gives each node or task a file of its own.

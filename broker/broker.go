@@ -24,13 +24,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// Broker is a broker process's inside. Its loop, the goroutine of Run, owns the Core, the transport and all that is not said to be
-// another's.
+// Broker is a broker process's inside. Whoever has the turn, the lock mu, owns the Core, the transport and all that is not said to be
+// another's. Run has it but while its loop sleeps. Then the goroutine that brings an input from a client or a neighbour takes it and
+// deals with the input itself (enter): a message passes through an idle broker without a change of goroutine, each of which costs more
+// than all else that is done for it.
 type Broker struct {
 	cfg   Config
 	log   *zap.Logger
 	inbox *reactor.Inbox[any]
 	start time.Time
+
+	mu    sync.Mutex // the turn
+	batch []any      // memory for the inbox
 
 	core      *Core
 	host      *reactor.Host
@@ -75,6 +80,8 @@ func (b *Broker) Shutdown(keep bool, reason string) { b.inbox.Push(StopRequest{k
 // Run runs the broker until it has stopped in order (nil), it cannot be a member (the overlay's error), or ctx ends, which stops it at
 // once without order (ctx's cause). It returns when all its goroutines have, but for those of the drivers, which are the caller's.
 func (b *Broker) Run(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := b.open(); err != nil {
 		return err
 	}
@@ -140,7 +147,7 @@ func (b *Broker) open() error {
 }
 
 func (b *Broker) openTransport() error {
-	t, err := b.cfg.Transport(func(ev any) { b.inbox.Push(ev) })
+	t, err := b.cfg.Transport(func(evs []any) { b.enter(evs...) })
 	if err != nil {
 		return fmt.Errorf("open the tree's transport: %w", err)
 	}
@@ -179,7 +186,7 @@ func (b *Broker) listen(rank int32) error {
 	path, _ := SocketPath(b.cfg.RunDir, rank)
 	b.cfg.Overlay.Rank = rank
 	hello := api.Hello{Protocol: wire.Protocol, Version: b.cfg.Version, Host: b.cfg.hostname(), PID: os.Getpid(), Rank: rank}
-	s, err := local.Listen(local.Config{Path: path, Hello: func() api.Hello { return hello }, Sink: sink{b.inbox}, FirstID: reactor.FirstClient,
+	s, err := local.Listen(local.Config{Path: path, Hello: func() api.Hello { return hello }, Sink: sink{b}, FirstID: reactor.FirstClient,
 		AllowUID: b.cfg.AllowUID, MaxClients: b.cfg.MaxClients, MaxUnread: b.cfg.MaxUnread,
 		Warn: func(msg string, err error) { b.log.Named("local").Warn(msg, zap.Error(err)) }})
 	if err != nil {
@@ -210,21 +217,45 @@ func (b *Broker) attrs() map[string]string {
 
 // loop steps the core until it exits or ctx ends.
 func (b *Broker) loop(ctx context.Context) {
-	var batch []any
-	for b.exit == nil {
-		if batch = b.inbox.Take(batch); len(batch) > 0 {
-			b.turn(batch)
-			if ctx.Err() != nil {
-				return
-			}
+	for b.exit == nil && ctx.Err() == nil {
+		if b.takeTurn() {
 			continue
 		}
+		b.mu.Unlock()
+		tick := false
 		select {
 		case <-b.inbox.Wake():
 		case <-b.timer.C:
-			b.turn([]any{overlay.Tick{}})
+			tick = true
 		case <-ctx.Done():
-			return
+		}
+		b.mu.Lock()
+		if tick && b.exit == nil {
+			b.turn([]any{overlay.Tick{}})
+		}
+	}
+}
+
+// takeTurn deals with what is in the inbox; false if there is nothing.
+func (b *Broker) takeTurn() bool {
+	b.batch = b.inbox.Take(b.batch)
+	b.turn(b.batch)
+	return len(b.batch) > 0
+}
+
+// enter gives the broker inputs, from any goroutine, and if nobody has the turn deals with them. It does not wait for a turn: the caller may
+// be inside one.
+func (b *Broker) enter(ins ...any) {
+	switch {
+	case !b.inbox.Add(ins...): // those before are not dealt with either: someone will
+	case !b.mu.TryLock():
+		b.inbox.Signal()
+	default:
+		b.takeTurn()
+		over := b.exit != nil
+		b.mu.Unlock()
+		if over {
+			b.inbox.Signal()
 		}
 	}
 }
@@ -373,10 +404,10 @@ type (
 )
 
 // sink passes on what clients do.
-type sink struct{ inbox *reactor.Inbox[any] }
+type sink struct{ b *Broker }
 
-func (s sink) ClientUp(c *local.Conn)   { s.inbox.Push(connUp{c}) }
-func (s sink) ClientDown(c *local.Conn) { s.inbox.Push(connDown{c}) }
+func (s sink) ClientUp(c *local.Conn)   { s.b.enter(connUp{c}) }
+func (s sink) ClientDown(c *local.Conn) { s.b.enter(connDown{c}) }
 func (s sink) ClientMessages(c *local.Conn, msgs []*wire.Message, size int) {
-	s.inbox.Push(connMessages{c, msgs, size})
+	s.b.enter(connMessages{c, msgs, size})
 }

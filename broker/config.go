@@ -17,9 +17,9 @@ type ServiceSpec struct {
 	Await bool
 }
 
-// TransportFactory makes the broker's transport. Sink takes overlay.ConnUp, ConnData and ConnDown from any goroutine and does
-// not block.
-type TransportFactory func(sink func(ev any)) (overlay.Transport, error)
+// TransportFactory makes the broker's transport. Sink takes overlay.ConnUp, ConnData and ConnDown, those that are there together, from
+// any goroutine, and does not block; it deals with them at once if the broker is idle. The slice stays the transport's.
+type TransportFactory func(sink func(evs []any)) (overlay.Transport, error)
 
 // Config of a broker. Run needs RunDir, Name and Overlay; an instance of more than one broker needs Transport.
 type Config struct {

@@ -30,7 +30,7 @@ func startTree(t testing.TB, n, fanout int) []*instance {
 				c.Overlay.Parent, c.Overlay.Fallback, c.Services = addr((rank-1)/fanout), []string{addr(0)}, nil
 			}
 			c.Listen = addr(rank)
-			c.Transport = func(sink func(any)) (overlay.Transport, error) { return zmq.New(zmq.Config{Cert: cert, Sink: sink}) }
+			c.Transport = func(sink func([]any)) (overlay.Transport, error) { return zmq.New(zmq.Config{Cert: cert, Sink: sink}) }
 		}))
 	}
 	return all

@@ -23,7 +23,7 @@ func makeCert(info *boot.Info) error {
 }
 
 // newTransport is the transport of a broker.
-func newTransport(info *boot.Info, log *zap.Logger) (func(sink func(ev any)) (overlay.Transport, error), error) {
+func newTransport(info *boot.Info, log *zap.Logger) (func(sink func(evs []any)) (overlay.Transport, error), error) {
 	data, err := os.ReadFile(info.CertFile())
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
@@ -32,7 +32,7 @@ func newTransport(info *boot.Info, log *zap.Logger) (func(sink func(ev any)) (ov
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", info.CertFile(), err)
 	}
-	return func(sink func(ev any)) (overlay.Transport, error) {
+	return func(sink func(evs []any)) (overlay.Transport, error) {
 		return zmq.New(zmq.Config{Cert: cert, Sink: sink, Log: log})
 	}, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // dealer is one dialled connection.
 type dealer struct {
-	o       *owner
+	o       *sockets
 	id      overlay.ConnID
 	src     *source
 	monitor *source
@@ -20,14 +20,14 @@ type dealer struct {
 }
 
 // dial makes the socket and connects it. Any failure becomes ConnDown.
-func (o *owner) dial(c cmdDial) {
-	if o.dealers[c.id] != nil {
+func (o *sockets) dial(id overlay.ConnID, addr string) {
+	if o.dealers[id] != nil {
 		return
 	}
-	d := &dealer{o: o, id: c.id}
-	o.dealers[c.id] = d
-	if err := d.connect(c.addr); err != nil {
-		d.down(fmt.Sprintf("dial %s: %v", c.addr, err))
+	d := &dealer{o: o, id: id}
+	o.dealers[id] = d
+	if err := d.connect(addr); err != nil {
+		d.down(fmt.Sprintf("dial %s: %v", addr, err))
 	}
 }
 

@@ -67,16 +67,10 @@ func (p *poller) wake() {
 	_, _ = unix.Write(p.wakefd, one[:]) // cannot fail before 2^64 of them
 }
 
-// wait returns the descriptors that can be read. With block it waits until there is one, wake is called or the time until (zero:
-// never) has come; then the result can be empty.
-func (p *poller) wait(block bool, until time.Time, fds []int32) ([]int32, error) {
-	var n int
-	var err error
-	if block {
-		n, err = p.sleep(until)
-	} else {
-		n, err = p.look()
-	}
+// wait appends the descriptors that can be read to fds. It waits until there is one, wake is called or the time until (zero: never) has
+// come; then there can be none.
+func (p *poller) wait(until time.Time, fds []int32) ([]int32, error) {
+	n, err := p.sleep(until)
 	for _, e := range p.events[:max(n, 0)] {
 		if int(e.Fd) != p.wakefd {
 			fds = append(fds, e.Fd)

@@ -13,7 +13,7 @@ import (
 
 // router is the accepting side: one socket for all who dialled.
 type router struct {
-	o       *owner
+	o       *sockets
 	src     *source
 	monitor *source
 	peers   map[string]*peer // by routing id
@@ -35,7 +35,7 @@ type peer struct {
 // The socket learns that a connection has ended a little after its monitor.
 var probeAfter = [...]time.Duration{time.Millisecond, 3 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
 
-func (o *owner) listen(addr string) (string, error) {
+func (o *sockets) listen(addr string) (string, error) {
 	if o.router == nil {
 		r, err := newRouter(o)
 		if err != nil {
@@ -50,7 +50,7 @@ func (o *owner) listen(addr string) (string, error) {
 	return sock.GetLastEndpoint()
 }
 
-func newRouter(o *owner) (*router, error) {
+func newRouter(o *sockets) (*router, error) {
 	sock, err := o.open(zmq4.ROUTER)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 // Package zmq is the overlay's transport over ZeroMQ: ROUTER for what is accepted, one DEALER per dialled connection, over ipc://
 // and tcp://, always with CURVE. It is the only package that knows ZeroMQ.
 //
-// One goroutine owns the context and all its sockets; the methods of Transport put commands into its queue. It sleeps in Go's
-// netpoller on an epoll descriptor that holds the ZMQ_FD of each socket. Such a descriptor tells of a change, not of a state, so
-// each socket is read until EAGAIN after its signal and after each use.
+// A lock guards the context and all its sockets: a method of Transport uses them on its caller's goroutine, so that a frame is on its
+// way to the network when Send returns, and what comes is read by a goroutine that waits for them, the pump. (ZeroMQ lets a socket pass
+// between threads if there is a full fence; the lock is one.) Neither queue nor wake-up lies between the broker and ZeroMQ's own thread.
+// The pump sleeps in Go's netpoller on an epoll descriptor that holds the ZMQ_FD of each socket. Such a descriptor tells of a
+// change, not of a state, so each socket is read until EAGAIN after its signal and after each use.
 //
 // A connection exists once: ids on the ROUTER's side are random and new for each dial, a socket that has lost its peer is closed and
 // never connects again (RECONNECT_IVL -1), nothing lingers, high-water marks are 0 as the overlay has credits of its own. A ROUTER's
@@ -19,6 +21,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/frond-hpc/frond/overlay"
 	"go.uber.org/zap"
@@ -27,46 +30,28 @@ import (
 // Config of a transport.
 type Config struct {
 	Cert Cert
-	// Sink takes overlay.ConnUp, ConnData and ConnDown, on the transport's goroutine. It must not block, nor call Close.
-	Sink func(ev any)
+	// Sink takes overlay.ConnUp, ConnData and ConnDown, as many as there are, in order. One call at a time is made, on the transport's
+	// goroutine or from within one of its methods. It must not block, nor call Close, nor keep the slice.
+	Sink func(evs []any)
 	Log  *zap.Logger // nil for none
 }
 
 // Transport implements overlay.Transport. Its methods may be called from any goroutine.
 type Transport struct {
 	poll *poller
-	done chan struct{} // closed when the owner has ended
+	sink func(evs []any)
+	done chan struct{} // closed when the pump has ended
 
-	mu     sync.Mutex
-	queue  []any // commands for the owner
-	asleep bool  // the owner waits and must be woken
-	closed bool
+	mu         sync.Mutex // guards the sockets and what follows
+	sockets    *sockets
+	events     []any // for the sink
+	spare      []any // memory for events
+	delivering bool  // someone is calling the sink
+	pumpUntil  time.Time
+	closed     bool
 }
 
 var _ overlay.Transport = (*Transport)(nil)
-
-// Commands to the owner.
-type (
-	cmdListen struct {
-		addr  string
-		reply chan<- listenResult
-	}
-	cmdDial struct {
-		id   overlay.ConnID
-		addr string
-	}
-	cmdSend struct {
-		id    overlay.ConnID
-		frame []byte
-	}
-	cmdCloseConn struct{ id overlay.ConnID }
-	cmdStop      struct{}
-
-	listenResult struct {
-		addr string
-		err  error
-	}
-)
 
 var errClosed = errors.New("the transport is closed")
 
@@ -82,40 +67,73 @@ func New(cfg Config) (*Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make poller: %w", err)
 	}
-	t := &Transport{poll: poll, done: make(chan struct{})}
-	o, err := newOwner(t, cfg)
-	if err != nil {
+	t := &Transport{poll: poll, sink: cfg.Sink, done: make(chan struct{})}
+	if t.sockets, err = newSockets(t, cfg); err != nil {
 		poll.close()
 		return nil, err
 	}
-	go o.run()
+	go t.pump() // Close waits for it
 	return t, nil
 }
 
-// push gives the owner a command; false after Close.
-func (t *Transport) push(cmd any) bool {
+// lock begins a use of the sockets; false after Close.
+func (t *Transport) lock() bool {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
 		return false
 	}
-	t.queue = append(t.queue, cmd)
-	if t.asleep {
-		t.asleep = false
-		t.poll.wake() // under the lock: the poller lives until closed is set
-	}
-	t.mu.Unlock()
 	return true
 }
 
-// take gives the owner all commands. With none, the next push will wake it.
-func (t *Transport) take(spare []any) []any {
+// unlock ends a use: it reads what was touched and gives the sink what there is, without the lock. If someone is at that already he
+// goes on with it: so a sink may call the transport.
+func (t *Transport) unlock() {
+	t.sockets.drainTouched()
+	if at := t.sockets.due(); !at.IsZero() && (t.pumpUntil.IsZero() || at.Before(t.pumpUntil)) {
+		t.pumpUntil = at
+		t.poll.wake()
+	}
+	for !t.delivering && !t.closed && len(t.events) > 0 {
+		t.delivering = true
+		evs := t.events
+		t.events = t.spare
+		t.mu.Unlock()
+		t.sink(evs)
+		clear(evs)
+		t.mu.Lock()
+		t.spare = evs[:0]
+		if cap(evs) > keepEvents {
+			t.spare = nil
+		}
+		t.delivering = false
+	}
+	t.mu.Unlock()
+}
+
+// keepEvents bounds the memory that is used again: what a burst needed is given back.
+const keepEvents = 4 << 10
+
+// pump is the goroutine that waits for the sockets.
+func (t *Transport) pump() {
+	defer close(t.done)
+	var fds []int32
+	for t.lock() {
+		t.sockets.read(fds)
+		t.pumpUntil = t.sockets.due()
+		until := t.pumpUntil
+		t.unlock()
+		var err error
+		if fds, err = t.poll.wait(until, fds[:0]); err != nil {
+			t.sockets.log.Error("cannot wait for sockets", zap.Error(err))
+			break
+		}
+	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	q := t.queue
-	t.queue = spare[:0]
-	t.asleep = len(q) == 0
-	return q
+	t.closed = true
+	t.sockets.close()
+	t.mu.Unlock()
+	t.poll.close()
 }
 
 // Listen binds addr: "ipc:///path" or "tcp://host:port", where host may be a name, or * for all interfaces, and port * for any
@@ -125,24 +143,19 @@ func (t *Transport) Listen(addr string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	reply := make(chan listenResult, 1)
-	if !t.push(cmdListen{bind, reply}) {
+	if !t.lock() {
 		return "", fmt.Errorf("listen on %s: %w", addr, errClosed)
 	}
-	var r listenResult
-	select {
-	case r = <-reply:
-	case <-t.done:
-		r.err = errClosed
-	}
-	if r.err != nil {
-		return "", fmt.Errorf("listen on %s: %w", addr, r.err)
+	at, err := t.sockets.listen(bind)
+	t.unlock()
+	if err != nil {
+		return "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	if host != "" {
-		port := r.addr[strings.LastIndexByte(r.addr, ':')+1:]
+		port := at[strings.LastIndexByte(at, ':')+1:]
 		return "tcp://" + net.JoinHostPort(host, port), nil
 	}
-	return r.addr, nil
+	return at, nil
 }
 
 // maxSocketPath is the longest path of a unix socket.
@@ -177,20 +190,36 @@ func bindAddr(addr string) (bind, host string, err error) {
 }
 
 // Dial starts a connection; ConnUp or ConnDown follows.
-func (t *Transport) Dial(id overlay.ConnID, addr string) { t.push(cmdDial{id, addr}) }
+func (t *Transport) Dial(id overlay.ConnID, addr string) {
+	if t.lock() {
+		t.sockets.dial(id, addr)
+		t.unlock()
+	}
+}
 
 // Send sends one frame, which belongs to the transport from then on.
-func (t *Transport) Send(id overlay.ConnID, frame []byte) { t.push(cmdSend{id, frame}) }
+func (t *Transport) Send(id overlay.ConnID, frame []byte) {
+	if t.lock() {
+		t.sockets.send(id, frame)
+		t.unlock()
+	}
+}
 
 // CloseConn ends a connection. Events of it that are on their way to the sink at this moment may still come.
-func (t *Transport) CloseConn(id overlay.ConnID) { t.push(cmdCloseConn{id}) }
+func (t *Transport) CloseConn(id overlay.ConnID) {
+	if t.lock() {
+		t.sockets.closeConn(id)
+		t.unlock()
+	}
+}
 
-// Close ends all connections and waits for the owner's end. It may be called twice.
+// Close ends all connections and waits for the pump's end. It may be called twice.
 func (t *Transport) Close() error {
-	t.push(cmdStop{})
-	t.mu.Lock()
-	t.closed = true
-	t.mu.Unlock()
+	if t.lock() {
+		t.closed = true
+		t.poll.wake() // under the lock: the poller lives until the pump has had it
+		t.mu.Unlock()
+	}
 	<-t.done
 	return nil
 }

@@ -30,7 +30,11 @@ func mustCert(t testing.TB) zmq.Cert {
 }
 
 func start(t testing.TB, cert zmq.Cert, sink func(any)) *zmq.Transport {
-	tr, err := zmq.New(zmq.Config{Cert: cert, Sink: sink})
+	tr, err := zmq.New(zmq.Config{Cert: cert, Sink: func(evs []any) {
+		for _, ev := range evs {
+			sink(ev)
+		}
+	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tr.Close() })
 	return tr
@@ -233,7 +237,7 @@ func TestCert(t *testing.T) {
 		_, err := zmq.ParseCert([]byte(text))
 		require.Error(t, err, name)
 		require.NotContains(t, err.Error(), c.Secret, name)
-		_, err = zmq.New(zmq.Config{Sink: func(any) {}})
+		_, err = zmq.New(zmq.Config{Sink: func([]any) {}})
 		require.Error(t, err)
 	}
 }

@@ -16,7 +16,7 @@ type zapHandler struct {
 	key []byte // the only one admitted
 }
 
-func newZAP(o *owner) (*zapHandler, error) {
+func newZAP(o *sockets) (*zapHandler, error) {
 	sock, err := o.ctx.NewSocket(zmq4.ROUTER)
 	if err != nil {
 		return nil, err

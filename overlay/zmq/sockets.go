@@ -26,8 +26,8 @@ var (
 	ctlEnd   = []byte{}
 )
 
-// owner is the goroutine that has all sockets.
-type owner struct {
+// sockets are all sockets of a transport. Whoever uses them holds the transport's lock.
+type sockets struct {
 	t    *Transport
 	cfg  Config
 	log  *zap.Logger
@@ -40,7 +40,6 @@ type owner struct {
 	router  *router // nil until Listen
 
 	touched []*source // used since they were last drained
-	fds     []int32
 }
 
 // source is one socket whose descriptor is polled.
@@ -52,12 +51,12 @@ type source struct {
 	closed  bool
 }
 
-func newOwner(t *Transport, cfg Config) (*owner, error) {
+func newSockets(t *Transport, cfg Config) (*sockets, error) {
 	ctx, err := zmq4.NewContext()
 	if err != nil {
 		return nil, fmt.Errorf("make ZeroMQ context: %w", err)
 	}
-	o := &owner{t: t, cfg: cfg, log: cfg.Log, ctx: ctx, sources: map[int32]*source{}, dealers: map[overlay.ConnID]*dealer{}}
+	o := &sockets{t: t, cfg: cfg, log: cfg.Log, ctx: ctx, sources: map[int32]*source{}, dealers: map[overlay.ConnID]*dealer{}}
 	if o.zap, err = newZAP(o); err != nil {
 		_ = ctx.Term()
 		return nil, fmt.Errorf("make ZAP responder: %w", err)
@@ -65,72 +64,27 @@ func newOwner(t *Transport, cfg Config) (*owner, error) {
 	return o, nil
 }
 
-// lookEvery is how many times in a row commands are taken before the sockets are looked at. When there are none it looks before it
-// sleeps.
-const lookEvery = 4
-
-// run is the owner's loop: commands, what they touched, what can be read, sleep.
-func (o *owner) run() {
-	defer close(o.t.done)
-	defer o.end()
-	var cmds []any
-	for busy := 0; ; {
-		clear(cmds)
-		cmds = o.t.take(cmds)
-		for _, cmd := range cmds {
-			if _, stop := cmd.(cmdStop); stop {
-				return
-			}
-			o.do(cmd)
-		}
-		o.drainTouched()
-		if busy++; len(cmds) > 0 && busy < lookEvery {
-			continue
-		}
-		busy = 0
-		if err := o.wait(len(cmds) == 0); err != nil {
-			o.log.Error("cannot wait for sockets", zap.Error(err))
-			return
-		}
-	}
-}
-
-func (o *owner) do(cmd any) {
-	switch c := cmd.(type) {
-	case cmdSend:
-		o.send(c)
-	case cmdDial:
-		o.dial(c)
-	case cmdCloseConn:
-		o.closeConn(c.id)
-	case cmdListen:
-		addr, err := o.listen(c.addr)
-		c.reply <- listenResult{addr, err}
-	}
-}
-
-// wait drains what can be read, after sleeping if it may block.
-func (o *owner) wait(block bool) error {
-	var until time.Time
-	if o.router != nil {
-		until = o.router.nextProbe
-	}
-	var err error
-	if o.fds, err = o.t.poll.wait(block, until, o.fds[:0]); err != nil {
-		return err
-	}
-	for _, fd := range o.fds {
+// read drains those that can be read, and does what is due.
+func (o *sockets) read(fds []int32) {
+	for _, fd := range fds {
 		if s := o.sources[fd]; s != nil {
 			s.drain()
 		}
 	}
-	if !until.IsZero() && !time.Now().Before(until) {
+	if at := o.due(); !at.IsZero() && !time.Now().Before(at) {
 		o.router.probe()
 	}
-	return nil
 }
 
-func (o *owner) touch(s *source) {
+// due is when there is something to do without a signal; zero = never.
+func (o *sockets) due() time.Time {
+	if o.router == nil {
+		return time.Time{}
+	}
+	return o.router.nextProbe
+}
+
+func (o *sockets) touch(s *source) {
 	if !s.touched {
 		s.touched = true
 		o.touched = append(o.touched, s)
@@ -138,7 +92,7 @@ func (o *owner) touch(s *source) {
 }
 
 // drainTouched reads the sockets that were written to: writing may have taken a signal for reading.
-func (o *owner) drainTouched() {
+func (o *sockets) drainTouched() {
 	for i := 0; i < len(o.touched); i++ {
 		s := o.touched[i]
 		s.touched = false
@@ -150,19 +104,19 @@ func (o *owner) drainTouched() {
 	o.touched = o.touched[:0]
 }
 
-func (o *owner) send(c cmdSend) {
-	if c.id&overlay.AcceptedBit != 0 {
+func (o *sockets) send(id overlay.ConnID, frame []byte) {
+	if id&overlay.AcceptedBit != 0 {
 		if o.router != nil {
-			o.router.send(c.id, c.frame)
+			o.router.send(id, frame)
 		}
 		return
 	}
-	if d := o.dealers[c.id]; d != nil {
-		d.send(c.frame)
+	if d := o.dealers[id]; d != nil {
+		d.send(frame)
 	}
 }
 
-func (o *owner) closeConn(id overlay.ConnID) {
+func (o *sockets) closeConn(id overlay.ConnID) {
 	if id&overlay.AcceptedBit != 0 {
 		if o.router != nil {
 			o.router.closeConn(id)
@@ -175,7 +129,7 @@ func (o *owner) closeConn(id overlay.ConnID) {
 }
 
 // open makes a socket of this instance: no lingering, no limit of messages, no reconnecting.
-func (o *owner) open(kind zmq4.Type) (*zmq4.Socket, error) {
+func (o *sockets) open(kind zmq4.Type) (*zmq4.Socket, error) {
 	s, err := o.ctx.NewSocket(kind)
 	if err != nil {
 		return nil, err
@@ -190,7 +144,7 @@ func (o *owner) open(kind zmq4.Type) (*zmq4.Socket, error) {
 }
 
 // register polls a socket from now on.
-func (o *owner) register(sock *zmq4.Socket, drain func()) (*source, error) {
+func (o *sockets) register(sock *zmq4.Socket, drain func()) (*source, error) {
 	fd, err := sock.GetFd()
 	if err != nil {
 		return nil, err
@@ -205,7 +159,7 @@ func (o *owner) register(sock *zmq4.Socket, drain func()) (*source, error) {
 }
 
 // closeSource closes a socket. nil is allowed.
-func (o *owner) closeSource(s *source) {
+func (o *sockets) closeSource(s *source) {
 	if s == nil || s.closed {
 		return
 	}
@@ -216,7 +170,7 @@ func (o *owner) closeSource(s *source) {
 }
 
 // watch makes handle see the events of a socket's connections, in a socket of its own.
-func (o *owner) watch(sock *zmq4.Socket, handle func(ev zmq4.Event, value int)) (*source, error) {
+func (o *sockets) watch(sock *zmq4.Socket, handle func(ev zmq4.Event, value int)) (*source, error) {
 	o.next++
 	addr := fmt.Sprintf("inproc://monitor-%d", o.next)
 	if err := sock.Monitor(addr, zmq4.EVENT_ALL); err != nil {
@@ -247,7 +201,7 @@ func (o *owner) watch(sock *zmq4.Socket, handle func(ev zmq4.Event, value int)) 
 
 // closeWatched closes a socket and the one that watches it. The socket is told first: an event without a reader would block
 // ZeroMQ's own thread.
-func (o *owner) closeWatched(s, monitor *source) {
+func (o *sockets) closeWatched(s, monitor *source) {
 	if s != nil && !s.closed && monitor != nil {
 		_ = s.sock.Monitor("", 0) // fails only for what is no socket
 	}
@@ -281,13 +235,10 @@ func receive(sock *zmq4.Socket) (b []byte, ctl bool, err error) {
 
 func isErrno(err error, errno syscall.Errno) bool { return zmq4.AsErrno(err) == zmq4.Errno(errno) }
 
-func (o *owner) emit(ev any) { o.cfg.Sink(ev) }
+func (o *sockets) emit(ev any) { o.t.events = append(o.t.events, ev) }
 
-// end closes everything.
-func (o *owner) end() {
-	o.t.mu.Lock()
-	o.t.closed = true
-	o.t.mu.Unlock()
+// close closes everything.
+func (o *sockets) close() {
 	for _, d := range o.dealers {
 		d.close()
 	}
@@ -298,5 +249,4 @@ func (o *owner) end() {
 	if err := o.ctx.Term(); err != nil {
 		o.log.Warn("cannot end ZeroMQ context", zap.Error(err))
 	}
-	o.t.poll.close()
 }

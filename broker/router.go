@@ -129,7 +129,15 @@ func (c *Core) resolveRank(svc string, target int32, here bool) (*link, *wire.Er
 	if id, ok := c.cfg.Machine.Route(target); ok && c.links[id] != nil {
 		return c.links[id], nil
 	}
+	if c.cfg.Overlay.Leader && !c.isMember(target) {
+		return nil, wire.Errorf(wire.NotFound, "there is no rank %d", target)
+	}
 	return nil, wire.Errorf(wire.Unreachable, "rank %d is not online", target)
+}
+
+// isMember tells, on the leader, whether a rank is or was a member's, or is one's that is to come.
+func (c *Core) isMember(rank int32) bool {
+	return int(rank) < c.cfg.Overlay.Size || slices.ContainsFunc(c.cfg.Machine.Members(), func(m overlay.Member) bool { return m.Rank == rank })
 }
 
 // self names this broker in texts.

@@ -44,7 +44,7 @@ func TestWhereARequestGoes(t *testing.T) {
 		{"a rank may be above", 6, "exec.start", 0, 0, 0},
 		{"a rank that does not offer the service says so", 0, "job.list", 4, -1, wire.NoService},
 		{"a service that nobody offers", 5, "moon.rise", wire.Any, -1, wire.NoService},
-		{"a rank that does not exist", 5, "exec.start", 99, -1, wire.Unreachable},
+		{"a rank that does not exist", 5, "exec.start", 99, -1, wire.NotFound},
 		{"a topic without a method is its service's to refuse", 4, "job", wire.Any, 0, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {

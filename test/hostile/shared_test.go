@@ -17,6 +17,11 @@ func TestOneInstanceOutlivesAll(t *testing.T) {
 		{"malformed frames of peers with the certificate", badPeers},
 		{"a member that sends malformed messages", badMember},
 		{"a client of another user", otherUser},
+		{"jobspecs that are wrong", badJobspecs},
+		{"submissions that are wrong", badSubmissions},
+		{"options that are wrong", badOptions},
+		{"jobs that are not there", unknownIDs},
+		{"commands that cannot be started", badCommands},
 		{"ten thousand clients", tenThousand},
 		{"clients that never read", neverReads},
 	} {

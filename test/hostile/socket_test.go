@@ -162,8 +162,8 @@ func badMessages(t *testing.T, in *instance) {
 		{"an unknown method of the broker", wire.Message{Type: wire.Request, Topic: "broker.x", Target: wire.Any}, wire.NoMethod, "broker.x"},
 		{"an empty topic", wire.Message{Type: wire.Request, Target: wire.Any}, wire.NoService, `""`},
 		{"a topic of NULs and invalid UTF-8", wire.Message{Type: wire.Request, Topic: "\x00\xff.\xfe", Target: wire.Any}, wire.NoService, "service"},
-		{"a rank that is not there", wire.Message{Type: wire.Request, Topic: ping, Target: 99}, wire.Unreachable, "rank 99 is not online"},
-		{"the largest rank", wire.Message{Type: wire.Request, Topic: ping, Target: 1<<31 - 1}, wire.Unreachable, "not online"},
+		{"a rank that is not there", wire.Message{Type: wire.Request, Topic: ping, Target: 99}, wire.NotFound, "there is no rank 99"},
+		{"the largest rank", wire.Message{Type: wire.Request, Topic: ping, Target: 1<<31 - 1}, wire.NotFound, "there is no rank"},
 		{"a route of its own making", wire.Message{Type: wire.Request, Topic: "job.exec-renew", Target: wire.Any, Route: []wire.Hop{{Rank: wire.LocalRank, Inc: 1}}},
 			wire.Denied, "not for clients"},
 	} {

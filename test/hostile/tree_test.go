@@ -86,11 +86,17 @@ func dialPort(t *testing.T, cert zmq.Cert, path string) *peer {
 	t.Helper()
 	p := &peer{t: t, evs: make(chan any, 1000)}
 	var err error
-	p.tr, err = zmq.New(zmq.Config{Cert: cert, Sink: func(ev any) { p.evs <- ev }})
+	p.tr, err = zmq.New(zmq.Config{Cert: cert, Sink: p.take})
 	require.NoError(t, err)
 	t.Cleanup(func() { p.tr.Close() })
 	p.tr.Dial(1, "ipc://"+path)
 	return p
+}
+
+func (p *peer) take(evs []any) {
+	for _, ev := range evs {
+		p.evs <- ev
+	}
 }
 
 // next is the next event.

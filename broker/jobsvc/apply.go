@@ -161,6 +161,7 @@ type committer struct {
 	last    time.Time
 	due     time.Time // when the next may go; zero = nothing to commit, or one is under way
 	retryAt time.Time // after a failure
+	failed  int       // commits since the last that succeeded
 	replies map[uint64][]pending
 }
 
@@ -203,8 +204,10 @@ func (s *Service) commitIfDue() {
 	s.out.Do(&job.Commit{Txn: s.m.TakeTxn()})
 }
 
-// commitRetry is how long a failed commit waits for its next try.
-const commitRetry = time.Second
+const (
+	commitRetry = time.Second // how long a failed commit waits for its next try
+	lastTries   = 5           // failures after which an instance that is shutting down waits no longer
+)
 
 func (s *Service) onCommitted(err error) {
 	c := &s.committer
@@ -215,7 +218,7 @@ func (s *Service) onCommitted(err error) {
 		s.refused(replies, err)
 		return
 	}
-	c.retryAt = time.Time{}
+	c.retryAt, c.failed = time.Time{}, 0
 	s.step(job.Committed{})
 	for _, p := range replies {
 		p.f(s.out, nil)
@@ -226,6 +229,7 @@ func (s *Service) onCommitted(err error) {
 func (s *Service) refused(replies []pending, err error) {
 	s.out.Log("error", "commit failed, trying again", "err", err)
 	s.committer.retryAt = s.now.Add(commitRetry)
+	s.committer.failed++
 	s.step(job.Refused{})
 	e := wire.Errorf(wire.Unavailable, "the state directory cannot be written: %v; nothing was submitted", err)
 	for _, p := range replies {

@@ -231,9 +231,14 @@ func (s *Service) onStopping(n api.Stopping) {
 }
 
 func (s *Service) maybeStopped() {
-	if !s.stopping || s.stopped || s.committer.busy || s.m.Dirty() || !s.keep && s.m.Active() > 0 {
+	settled := !s.committer.busy && !s.m.Dirty() && (s.keep || s.m.Active() == 0)
+	hopeless := s.committer.failed >= lastTries
+	if !s.stopping || s.stopped || !settled && !hopeless {
 		return
 	}
 	s.stopped = true
+	if !settled {
+		s.out.Log("error", "the state directory cannot be written: stopping without; it has what was acknowledged", "active", s.m.Active())
+	}
 	s.out.Notify("broker", api.Stopped{Name: "job"})
 }

@@ -333,6 +333,20 @@ func TestBadSubmissionsAreRefusedWithAReason(t *testing.T) {
 	require.Empty(t, r.list(api.ListReq{}))
 }
 
+func TestAStopDoesNotWaitForAFullDiskForEver(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	r.run(r.submit(1), 1, 1)
+	r.fail = errors.New("disk full")
+	r.in(api.Stopping{})
+	for range lastTries - 1 {
+		require.False(t, r.stopped)
+		r.now = r.now.Add(2 * commitRetry)
+		r.in(reactor.Wake{})
+	}
+	require.True(t, r.stopped)
+}
+
 func TestStoppingCancelsAllAndThenIsStopped(t *testing.T) {
 	r := newRig(t)
 	r.sync()

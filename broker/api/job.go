@@ -75,11 +75,22 @@ type (
 		Max      int          `msgpack:"max"` // 0 = all
 		Name     string       `msgpack:"name"`
 		Since    float64      `msgpack:"since"`
+		After    *ListAfter   `msgpack:"after"`    // go on where a listing without IDs stopped (ListRep.Next)
 		Collapse bool         `msgpack:"collapse"` // an array's pending elements come as one record (NElements > 1), as in the table
 	}
-	// ListRep is a page.
+	// ListRep is a page. A listing without IDs stops after ListLimit jobs, that neither side must hold more: Next, in its last page, is
+	// what the next request goes on from. Nil = that was all.
 	ListRep struct {
-		Jobs []JobInfo `msgpack:"jobs"`
+		Jobs []JobInfo  `msgpack:"jobs"`
+		Next *ListAfter `msgpack:"next"`
+	}
+	// ListAfter is a place in the order of a listing: pending by priority and id, running, ended by end, result and id.
+	ListAfter struct {
+		Ended    bool       `msgpack:"ended"` // among the ended ones
+		Priority uint32     `msgpack:"priority"`
+		End      float64    `msgpack:"end"`
+		Result   int        `msgpack:"result"`
+		ID       jobspec.ID `msgpack:"id"` // 0 with Ended: at their beginning
 	}
 	// JobInfo is one job or element, with Flux's attribute names (RFC 43) and Frond's additions at the end. Times are epoch
 	// seconds, 0 = not yet.
@@ -122,6 +133,9 @@ type (
 		CPU         float64    `msgpack:"cpu" json:"cpu_seconds,omitempty"`
 	}
 )
+
+// ListLimit is how many jobs one request of a listing gives at most, beside the running ones.
+const ListLimit = 20000
 
 // Info returns a job's jobspec, R or eventlog as text.
 var Info = rpc.Method[InfoReq, InfoRep]{Topic: "job.info", Idempotent: true}

@@ -159,8 +159,8 @@ type Reader interface {
 	// Summary counts an array's finished elements by result, with the largest status and the first failed index (-1: none).
 	Summary(array jobspec.ID) (s Summary, err error)
 	// Ended calls f for finished elements, newest end first, until f returns false. Array 0 = all. Results is a bit mask, 0 = any;
-	// Since is a lower bound of End.
-	Ended(array jobspec.ID, results int, since float64, f func(ElementRow) bool) error
+	// Since and Until are bounds of End, inclusive; Until 0 = none.
+	Ended(array jobspec.ID, results int, since, until float64, f func(ElementRow) bool) error
 	// Output calls f for an element's output in the order it was written, from the given attempt (0 = the latest).
 	Output(id jobspec.ID, attempt uint32, f func(OutputRow) bool) error
 }

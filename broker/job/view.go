@@ -109,6 +109,52 @@ func (m *Machine) Each(arr jobspec.ID, collapse bool, f func(View) bool) bool {
 	return true
 }
 
+// EachRunning calls f for the active elements of an array by index.
+func (m *Machine) EachRunning(arr jobspec.ID, f func(View)) {
+	if a := m.arrays[arr]; a != nil {
+		for _, e := range a.sortedActive() {
+			f(m.view(a, e))
+		}
+	}
+}
+
+// EachPending calls f for the elements of an array that wait, by id from the given one on, until f returns false; then it returns
+// false. With collapse those that never ran come as one View.
+func (m *Machine) EachPending(arr, from jobspec.ID, collapse bool, f func(View) bool) bool {
+	a := m.arrays[arr]
+	if a == nil {
+		return true
+	}
+	if n := a.pending - len(a.again); collapse && n > 0 {
+		if v := m.pendingView(a, a.firstPending(), n); v.ID >= from && !f(v) {
+			return false
+		}
+	}
+	idx := a.next
+	if first := a.idOf(0); from > first {
+		idx = max(idx, int(from-first))
+	}
+	if collapse {
+		idx = a.row.N
+	}
+	for _, e := range a.again {
+		for ; idx < e.idx; idx++ {
+			if a.isPending(idx) && !f(m.pendingView(a, idx, 1)) {
+				return false
+			}
+		}
+		if e.id() >= from && !f(m.view(a, e)) {
+			return false
+		}
+	}
+	for ; idx < a.row.N; idx++ {
+		if a.isPending(idx) && !f(m.pendingView(a, idx, 1)) {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *array) firstPending() int {
 	idx := a.next
 	for _, s := range a.skip {

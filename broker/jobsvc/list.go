@@ -1,8 +1,8 @@
 package jobsvc
 
 import (
+	"cmp"
 	"slices"
-	"sort"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
@@ -15,36 +15,78 @@ import (
 // pageSize is how many records go into one message of a listing.
 const pageSize = 1000
 
+// onList lists in the order of Flux: pending jobs by priority and id, running ones, finished ones.
 func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 	if len(req.IDs) > 0 {
 		return s.listIDs(r, req)
 	}
+	limit := api.ListLimit
+	if req.Max > 0 {
+		limit = min(limit, req.Max)
+	}
 	var jobs []api.JobInfo
-	full := func() bool { return req.Max > 0 && len(jobs) >= req.Max }
-	for _, id := range s.m.Arrays() {
-		pending := 0 // of this array, in order: more than Max of them are never shown
-		s.m.Each(id, req.Collapse, func(v job.View) bool {
-			if info := s.active(&v); matches(&req, &info) {
-				jobs = append(jobs, info)
-				if v.Pending {
-					pending++
-				}
-			}
-			return req.Max <= 0 || pending < req.Max
-		})
+	if req.After == nil || !req.After.Ended {
+		if jobs = s.listPending(&req, limit); len(jobs) == limit && (req.Max <= 0 || req.Max > limit) {
+			last := &jobs[limit-1]
+			s.pages(r, jobs, &api.ListAfter{Priority: last.Priority, ID: last.ID})
+			return nil
+		}
+		jobs = append(jobs, s.listRunning(&req)...)
+		if req.Max > 0 && len(jobs) >= req.Max {
+			s.pages(r, jobs[:req.Max], nil)
+			return nil
+		}
 	}
-	sortActive(jobs)
-	if full() {
-		jobs = jobs[:req.Max]
-	}
-	wantPast := req.States == 0 || req.States&int(jobspec.StateInactive) != 0 || req.Results != 0
-	if !wantPast || full() {
-		s.pages(r, jobs)
-		s.out.End(r)
+	if req.States == 0 || req.States&int(jobspec.StateInactive) != 0 || req.Results != 0 {
+		s.listPast(r, req, jobs, limit)
 		return nil
 	}
-	s.listPast(r, req, jobs)
+	s.pages(r, jobs, nil)
 	return nil
+}
+
+// listPending gives the next limit pending elements that match.
+func (s *Service) listPending(req *api.ListReq, limit int) (jobs []api.JobInfo) {
+	arrays := s.m.Arrays()
+	prio := func(id jobspec.ID) uint32 {
+		row, _, _, _ := s.m.Row(id)
+		return job.Priority(row.Urgency)
+	}
+	slices.SortStableFunc(arrays, func(a, b jobspec.ID) int { return cmp.Compare(prio(b), prio(a)) })
+	for _, id := range arrays {
+		from := jobspec.ID(0)
+		if at := req.After; at != nil {
+			if prio(id) > at.Priority {
+				continue
+			}
+			if prio(id) == at.Priority {
+				from = at.ID + 1
+			}
+		}
+		more := s.m.EachPending(id, from, req.Collapse, func(v job.View) bool {
+			if info := s.active(&v); matches(req, &info) {
+				jobs = append(jobs, info)
+			}
+			return len(jobs) < limit
+		})
+		if !more {
+			break
+		}
+	}
+	return jobs
+}
+
+// listRunning gives the running elements that match, the latest start first.
+func (s *Service) listRunning(req *api.ListReq) (jobs []api.JobInfo) {
+	for _, id := range s.m.Arrays() {
+		s.m.EachRunning(id, func(v job.View) {
+			if info := s.active(&v); matches(req, &info) {
+				jobs = append(jobs, info)
+			}
+		})
+	}
+	slices.SortStableFunc(jobs, func(a, b api.JobInfo) int { return cmp.Or(cmp.Compare(b.TRun, a.TRun), cmp.Compare(a.ID, b.ID)) })
+	return jobs
 }
 
 // matches tells whether a record of an active job is asked for.
@@ -52,61 +94,68 @@ func matches(req *api.ListReq, j *api.JobInfo) bool {
 	return (req.States == 0 && req.Results == 0 || req.States&j.State != 0) && (req.Name == "" || j.Name == req.Name)
 }
 
-// sortActive orders as Flux does: pending by priority, then id; then running by start, the latest first.
-func sortActive(jobs []api.JobInfo) {
-	pending := func(j *api.JobInfo) bool { return j.State&int(jobspec.StatesPending) != 0 }
-	sort.SliceStable(jobs, func(i, k int) bool {
-		a, b := &jobs[i], &jobs[k]
-		switch {
-		case pending(a) != pending(b):
-			return pending(a)
-		case pending(a) && a.Priority != b.Priority:
-			return a.Priority > b.Priority
-		case pending(a) || a.TRun == b.TRun:
-			return a.ID < b.ID
-		}
-		return a.TRun > b.TRun
-	})
-}
-
-func (s *Service) pages(r *rpc.Request, jobs []api.JobInfo) {
+// pages ends a listing.
+func (s *Service) pages(r *rpc.Request, jobs []api.JobInfo, next *api.ListAfter) {
 	for page := range slices.Chunk(jobs, pageSize) {
 		s.out.Next(r, api.ListRep{Jobs: page})
 	}
+	if next != nil {
+		s.out.Next(r, api.ListRep{Next: next})
+	}
+	s.out.End(r)
 }
 
-// listPast sends the active ones and then finished ones from the store, newest end first.
-func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo) {
+// listPast sends jobs and then finished ones from the store, newest end first.
+func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo, limit int) {
 	results := req.Results
-	if results == 0 || req.States&int(jobspec.StateInactive) != 0 {
+	if req.States&int(jobspec.StateInactive) != 0 {
 		results = 0
+	}
+	type page struct {
+		jobs []api.JobInfo
+		next *api.ListAfter
 	}
 	s.query(func(rd job.Reader) (any, error) {
 		c := newConverter(rd)
-		past := slices.Clone(jobs)
+		p := page{jobs: slices.Clone(jobs)}
 		var failed error
-		err := rd.Ended(0, results, req.Since, func(el job.ElementRow) bool {
+		until := 0.0
+		if req.After != nil && req.After.Ended {
+			until = req.After.End
+		}
+		err := rd.Ended(0, results, req.Since, until, func(el job.ElementRow) bool {
+			if !endedAfter(&el, req.After) {
+				return true
+			}
 			var info api.JobInfo
 			if info, failed = c.ended(el); failed != nil {
 				return false
 			}
 			if req.Name == "" || info.Name == req.Name {
-				past = append(past, info)
+				p.jobs = append(p.jobs, info)
 			}
-			return req.Max <= 0 || len(past) < req.Max
+			if len(p.jobs) >= limit && (req.Max <= 0 || req.Max > limit) {
+				p.next = &api.ListAfter{Ended: true, End: el.End, Result: int(el.Result), ID: el.ID}
+			}
+			return len(p.jobs) < limit
 		})
-		if err == nil {
-			err = failed
-		}
-		return past, err
+		return p, cmp.Or(err, failed)
 	}, func(v any, err error) {
 		if err != nil {
 			s.out.Fail(r, err)
 			return
 		}
-		s.pages(r, v.([]api.JobInfo))
-		s.out.End(r)
+		p := v.(page)
+		s.pages(r, p.jobs, p.next)
 	})
+}
+
+// endedAfter tells whether a finished element comes after a place in the listing.
+func endedAfter(el *job.ElementRow, at *api.ListAfter) bool {
+	if at == nil || !at.Ended {
+		return true
+	}
+	return cmp.Or(cmp.Compare(el.End, at.End), cmp.Compare(int(el.Result), at.Result), cmp.Compare(el.ID, at.ID)) < 0
 }
 
 // listIDs answers for named jobs in the order given; an array stands for its elements.
@@ -147,8 +196,7 @@ func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 		if req.Max > 0 && len(jobs) > req.Max {
 			jobs = jobs[:req.Max]
 		}
-		s.pages(r, jobs)
-		s.out.End(r)
+		s.pages(r, jobs, nil)
 	})
 	return nil
 }
@@ -291,7 +339,7 @@ func (c *converter) byID(id jobspec.ID, active bool) ([]api.JobInfo, error) {
 }
 
 func (c *converter) elements(row job.ArrayRow) (jobs []api.JobInfo, err error) {
-	e := c.rd.Ended(row.ID, 0, 0, func(el job.ElementRow) bool {
+	e := c.rd.Ended(row.ID, 0, 0, 0, func(el job.ElementRow) bool {
 		var info api.JobInfo
 		if info, err = c.ended(el); err != nil {
 			return false

@@ -336,9 +336,10 @@ func TestBadSubmissionsAreRefusedWithAReason(t *testing.T) {
 func TestAStopDoesNotWaitForAFullDiskForEver(t *testing.T) {
 	r := newRig(t)
 	r.sync()
-	r.run(r.submit(1), 1, 1)
+	items := r.run(r.submit(1), 1, 1)
 	r.fail = errors.New("disk full")
 	r.in(api.Stopping{})
+	r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1, Records: []api.Record{{Kind: api.RecEnded, Ref: items[0].Ref, Status: 15}}})
 	for range lastTries - 1 {
 		require.False(t, r.stopped)
 		r.now = r.now.Add(2 * commitRetry)
@@ -357,4 +358,42 @@ func TestStoppingCancelsAllAndThenIsStopped(t *testing.T) {
 	require.Equal(t, wire.Unavailable, r.failure(r.request(api.Submit.Topic, api.SubmitReq{})).Code)
 	r.end(items, 15)
 	require.True(t, r.stopped)
+}
+
+// listAll follows a listing through its pages.
+func (r *rig) listAll(req api.ListReq) (jobs []api.JobInfo, requests int) {
+	for {
+		requests++
+		var next *api.ListAfter
+		for _, a := range r.answers[r.request(api.List.Topic, req)] {
+			if a.More {
+				rep := a.Body.(api.ListRep)
+				jobs = append(jobs, rep.Jobs...)
+				next = rep.Next
+			}
+		}
+		if next == nil {
+			return jobs, requests
+		}
+		req.After = next
+	}
+}
+
+func TestALongListingComesInSeveralRequestsAndMissesNothing(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	gone := r.submit(25000)
+	r.request(api.Raise.Topic, api.RaiseReq{IDs: []jobspec.ID{gone}, Type: "cancel"})
+	r.submit(1)
+	id := r.submit(40000)
+	r.end(r.run(id, 1, 4), 0)
+	r.run(id, 10, 3)
+	jobs, requests := r.listAll(api.ListReq{})
+	require.Equal(t, 4, requests)
+	seen := map[jobspec.ID]int{}
+	for _, j := range jobs {
+		seen[j.ID]++
+	}
+	require.Len(t, seen, 65001)
+	require.Len(t, jobs, 65001)
 }

@@ -157,7 +157,7 @@ func benchEnded(b *testing.B, s *Store, array jobspec.ID, results, limit int) {
 	for range b.N {
 		_, err := ask(s, func(r job.Reader) (any, error) {
 			k := 0
-			return nil, r.Ended(array, results, 0, func(job.ElementRow) bool { k++; return k < limit })
+			return nil, r.Ended(array, results, 0, 0, func(job.ElementRow) bool { k++; return k < limit })
 		})
 		require.NoError(b, err)
 	}

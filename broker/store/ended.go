@@ -42,8 +42,8 @@ func (g *endedRange) element(id jobspec.ID) job.ElementRow {
 
 // Ended calls f for finished elements, newest end first; of equal ends the larger result, then the larger id comes first. It
 // reads as far as f wants.
-func (r *reader) Ended(array jobspec.ID, results int, since float64, f func(job.ElementRow) bool) error {
-	where, args, byID, err := r.endedWhere(array, results, since)
+func (r *reader) Ended(array jobspec.ID, results int, since, until float64, f func(job.ElementRow) bool) error {
+	where, args, byID, err := r.endedWhere(array, results, since, until)
 	if err != nil || where == "" {
 		return err
 	}
@@ -72,9 +72,13 @@ func (r *reader) Ended(array jobspec.ID, results int, since float64, f func(job.
 }
 
 // endedWhere is the condition of Ended, for tables element and range alike; "" if there can be none.
-func (r *reader) endedWhere(array jobspec.ID, results int, since float64) (where string, args []driver.Value, byID bool, err error) {
+func (r *reader) endedWhere(array jobspec.ID, results int, since, until float64) (where string, args []driver.Value, byID bool, err error) {
 	conds := []string{`t_end >= ?`}
 	args = append(args, since)
+	if until > 0 {
+		conds = append(conds, `t_end <= ?`)
+		args = append(args, until)
+	}
 	if results != 0 {
 		conds = append(conds, `result & ? != 0`)
 		args = append(args, int64(results))

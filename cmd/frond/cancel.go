@@ -102,13 +102,10 @@ func (o *cancelOptions) pretend(ctx context.Context, e *env, c *client.Client, r
 	if list.States == 0 {
 		list.States = int(jobspec.StatesActive)
 	}
-	s, err := client.Open(ctx, c, api.List, list)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	l := &jobListing{ctx: ctx, c: c, req: list}
+	defer l.close()
 	n := 0
-	if err := eachJob(steady(s), func(*api.JobInfo) error { n++; return nil }); err != nil {
+	if err := eachJob(l.next, func(*api.JobInfo) error { n++; return nil }); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stderr, "frond cancel: Would cancel %d jobs\n", n)

@@ -248,16 +248,13 @@ func parseWhen(s string) (float64, error) {
 
 // list fetches and prints.
 func (p *jobsPlan) list(ctx context.Context, e *env, c *client.Client) error {
-	s, err := client.Open(ctx, c, api.List, p.req)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	l := &jobListing{ctx: ctx, c: c, req: p.req}
+	defer l.close()
 	if p.json && !p.single && len(p.sort) == 0 {
-		return unknownJob(p.streamJSON(e, steady(s)), p.args)
+		return unknownJob(p.streamJSON(e, l.next), p.args)
 	}
 	var jobs []*api.JobInfo
-	err = p.each(steady(s), func(j *api.JobInfo) error {
+	err := p.each(l.next, func(j *api.JobInfo) error {
 		jobs = append(jobs, j)
 		return nil
 	})

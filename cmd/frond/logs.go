@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"slices"
 
@@ -72,13 +72,10 @@ func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
 
 // expandArrays replaces the ids of arrays by those of their elements.
 func expandArrays(ctx context.Context, c *client.Client, ids []jobspec.ID) ([]jobspec.ID, error) {
-	s, err := client.Open(ctx, c, api.List, api.ListReq{IDs: ids})
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
+	l := &jobListing{ctx: ctx, c: c, req: api.ListReq{IDs: ids}}
+	defer l.close()
 	var all []jobspec.ID
-	err = eachJob(steady(s), func(j *api.JobInfo) error {
+	err := eachJob(l.next, func(j *api.JobInfo) error {
 		all = append(all, j.ID)
 		return nil
 	})
@@ -128,13 +125,53 @@ func (o *logsOptions) pieceJSON(id jobspec.ID, p *api.Output) map[string]any {
 	return map[string]any{"id": uint64(id), "task": p.Task, "stream": stream, "offset": p.Offset, "data": string(p.Data)}
 }
 
-// steady is the pages of a stream that must not begin anew, because what was read of it has been used already.
-func steady(s *client.Stream[api.ListRep]) pages {
-	return func() (api.ListRep, error) {
-		rep, err := s.Next()
-		if err == nil && s.Restarts() > 0 {
-			err = fmt.Errorf("the connection was lost while jobs were listed; try again")
+// jobListing reads a listing page by page, asking for more where the leader stopped. It does not begin anew when the connection was lost,
+// because what was read of it has been used already.
+type jobListing struct {
+	ctx context.Context
+	c   *client.Client
+	req api.ListReq
+	s   *client.Stream[api.ListRep] // nil = to be opened
+	got int
+}
+
+// next is the next page (type pages).
+func (l *jobListing) next() (api.ListRep, error) {
+	for {
+		if l.s == nil {
+			s, err := client.Open(l.ctx, l.c, api.List, l.req)
+			if err != nil {
+				return api.ListRep{}, err
+			}
+			l.s = s
+		}
+		rep, err := l.s.Next()
+		switch {
+		case err == nil && l.s.Restarts() > 0:
+			return rep, errors.New("the connection was lost while jobs were listed; try again")
+		case err == nil && rep.Next != nil && len(rep.Jobs) == 0:
+			l.goOn(rep.Next)
+			continue
+		case err == nil:
+			l.got += len(rep.Jobs)
 		}
 		return rep, err
+	}
+}
+
+// goOn makes the next request the one for the rest.
+func (l *jobListing) goOn(at *api.ListAfter) {
+	l.close()
+	l.req.After = at
+	if l.req.Max > 0 {
+		l.req.Max -= l.got
+	}
+	l.got = 0
+}
+
+func (l *jobListing) close() {
+	if l.s != nil {
+		l.s.Close()
+		l.s = nil
 	}
 }

@@ -292,7 +292,7 @@ func (w *world) reload(l *job.Loaded) {
 // reloadWhole does the same for arrays that are finished as a whole, which a leader does not load.
 func (w *world) reloadWhole() {
 	w.stored.Do(w.now, &job.Query{Run: func(r job.Reader) (any, error) {
-		return nil, r.Ended(0, 0, 0, func(e job.ElementRow) bool {
+		return nil, r.Ended(0, 0, 0, 0, func(e job.ElementRow) bool {
 			w.finished[e.ID] = true
 			return true
 		})
@@ -304,7 +304,7 @@ func (w *world) verify() {
 	seen := make(map[jobspec.ID]bool)
 	var failed error
 	w.stored.Do(w.now, &job.Query{Run: func(r job.Reader) (any, error) {
-		return nil, r.Ended(0, 0, 0, func(e job.ElementRow) bool {
+		return nil, r.Ended(0, 0, 0, 0, func(e job.ElementRow) bool {
 			if seen[e.ID] {
 				failed = fmt.Errorf("%v is in the store twice", e.ID)
 			}

@@ -62,11 +62,11 @@ func (r reader) Summary(id jobspec.ID) (job.Summary, error) {
 }
 
 // Ended calls f for finished elements, newest end first; of equal ends the larger result, then the larger id comes first.
-func (r reader) Ended(array jobspec.ID, results int, since float64, f func(job.ElementRow) bool) error {
+func (r reader) Ended(array jobspec.ID, results int, since, until float64, f func(job.ElementRow) bool) error {
 	var runs []run
 	for id, a := range r.s.arrays {
 		if array == 0 || id == array {
-			runs = a.runs(runs, results, since)
+			runs = a.runs(runs, results, since, until)
 		}
 	}
 	sort.Slice(runs, func(i, j int) bool { return newer(&runs[i], &runs[j]) })
@@ -107,9 +107,9 @@ func newer(a, b *run) bool {
 }
 
 // runs appends an array's runs that pass the filters.
-func (a *array) runs(list []run, results int, since float64) []run {
+func (a *array) runs(list []run, results int, since, until float64) []run {
 	pass := func(result uint8, end float64) bool {
-		return end >= since && (results == 0 || int(result)&results != 0)
+		return end >= since && (until == 0 || end <= until) && (results == 0 || int(result)&results != 0)
 	}
 	add := func(e *job.ElementRow) {
 		if pass(e.Result, e.End) {

@@ -56,6 +56,7 @@ type listing struct {
 	array   jobspec.ID
 	results int
 	since   float64
+	until   float64
 	limit   int
 }
 
@@ -65,7 +66,7 @@ func listings(m *Model) []listing {
 	for _, e := range m.Elements {
 		list[4].since = max(list[4].since, e.End-2)
 	}
-	list = append(list, listing{since: list[4].since}, listing{array: 1 << 40})
+	list = append(list, listing{since: list[4].since}, listing{until: list[4].since + 1}, listing{since: list[4].since, until: list[4].since + 1}, listing{array: 1 << 40})
 	ids := m.IDs()
 	for _, id := range ids[max(0, len(ids)-4):] {
 		list = append(list, listing{array: id}, listing{array: id, results: 1 | 4, limit: 2})
@@ -99,7 +100,7 @@ func modelState(m *Model) *state {
 		}
 	}
 	for _, l := range listings(m) {
-		s.Ended = append(s.Ended, m.Ended(l.array, l.results, l.since, l.limit))
+		s.Ended = append(s.Ended, m.Ended(l.array, l.results, l.since, l.until, l.limit))
 	}
 	return s
 }
@@ -119,7 +120,7 @@ func readState(r job.Reader, m *Model) (*state, error) {
 	q.token("no such token")
 	for _, l := range listings(m) {
 		var rows []job.ElementRow
-		q.note(r.Ended(l.array, l.results, l.since, func(e job.ElementRow) bool {
+		q.note(r.Ended(l.array, l.results, l.since, l.until, func(e job.ElementRow) bool {
 			rows = append(rows, e)
 			return len(rows) < l.limit
 		}))

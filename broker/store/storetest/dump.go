@@ -19,7 +19,7 @@ func Dump(w io.Writer, l *job.Loaded, r job.Reader) error {
 		fmt.Fprintf(w, "unfinished %d n %d name %q cc %q hi %d finished %v starts %+v results %+v\n",
 			a.ID, a.N, a.Name, a.CC, a.Hi, a.Finished, a.Starts, a.Results)
 	}
-	return r.Ended(0, 0, 0, func(e job.ElementRow) bool {
+	return r.Ended(0, 0, 0, 0, func(e job.ElementRow) bool {
 		fmt.Fprintf(w, "ended %d array %d index %d result %d status %d attempt %d start %.6f end %.6f nodes %q ranks %q\n",
 			e.ID, e.Array, e.Index, e.Result, e.Status, e.Attempt, e.Start, e.End, e.Nodelist, e.Ranks)
 		err := r.Output(e.ID, 0, func(o job.OutputRow) bool {

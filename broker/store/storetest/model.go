@@ -177,9 +177,9 @@ func (m *Model) Summary(id jobspec.ID) job.Summary {
 }
 
 // Ended is what Reader.Ended must list, at most limit rows.
-func (m *Model) Ended(array jobspec.ID, results int, since float64, limit int) (list []job.ElementRow) {
+func (m *Model) Ended(array jobspec.ID, results int, since, until float64, limit int) (list []job.ElementRow) {
 	for key, e := range m.Elements {
-		if (array == 0 || key.Array == array) && (results == 0 || results&int(e.Result) != 0) && e.End >= since {
+		if (array == 0 || key.Array == array) && (results == 0 || results&int(e.Result) != 0) && e.End >= since && (until == 0 || e.End <= until) {
 			list = append(list, e)
 		}
 	}

@@ -217,10 +217,10 @@ func nested(t *testing.T, s Subject) {
 	require.NoError(t, commitAll(s, d, txn)[0])
 	var names []string
 	d.Do(time.Time{}, &job.Query{Run: func(r job.Reader) (any, error) {
-		return nil, r.Ended(0, 0, 0, func(e job.ElementRow) bool {
+		return nil, r.Ended(0, 0, 0, 0, func(e job.ElementRow) bool {
 			a, _, _ := r.Array(e.Array)
 			inner := 0
-			r.Ended(e.Array, 4, 0, func(job.ElementRow) bool { inner++; return inner < 3 })
+			r.Ended(e.Array, 4, 0, 0, func(job.ElementRow) bool { inner++; return inner < 3 })
 			names = append(names, fmt.Sprint(a.Name, e.Index, "/", inner))
 			return len(names) < 12
 		})

@@ -25,8 +25,9 @@ type job struct {
 type task struct {
 	job   *job
 	part  *exec.Part
-	rank  int // in the job
-	local int // on this node of the job
+	rank  int   // in the job
+	local int   // on this node of the job
+	cpus  []int // machine cpus that it is bound to; none = no binding
 
 	// guarded by Driver.mu
 	slot   *slot          // while it runs
@@ -52,6 +53,7 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 		p := &ej.Parts[i]
 		for k := range p.NTasks {
 			t := task{job: j, part: p, rank: p.FirstTask + k, local: k}
+			t.cpus = d.cpus(&t)
 			if ej.Watched && j.shell().Stdin == "" {
 				t.stdin = newFeeder()
 			}
@@ -76,7 +78,7 @@ func (d *Driver) launch(ej *exec.Job) {
 	d.jobs[j.ID] = j
 	var s *slot
 	if j.quick() {
-		s = d.takeIdle()
+		s = d.takeIdle(j.tasks[0].cpus)
 	}
 	if s == nil {
 		d.wg.Add(1)
@@ -118,7 +120,7 @@ func (d *Driver) launchTask(t *task) error {
 	if err != nil {
 		return err
 	}
-	s, err := d.takeSlot()
+	s, err := d.takeSlot(t)
 	if err != nil {
 		io.abandon()
 		return err

@@ -45,9 +45,10 @@ func (s *slot) tmpdir(t *task) string {
 // request is what the spawner is asked to do. It is valid until the next one for this slot.
 func (s *slot) request(t *task, io *stdio) *spawner.Request {
 	j, sh := t.job, t.job.shell()
+	s.cpus = t.cpus
 	s.env = s.d.taskEnv(s.env[:0], t, s.tmpdir(t))
 	r := &spawner.Request{Dir: j.dir(s.d), Argv: j.argv(s.d, t), Env: [][]byte{j.prep.env, s.env}, RLimits: j.prep.rlimits,
-		CPUs: s.d.cpus(t), Umask: sh.Umask, Nice: sh.Nice}
+		CPUs: t.cpus, Umask: sh.Umask, Nice: sh.Nice}
 	if io != nil {
 		r.FDs, r.Files = io.fds[:], io.files
 	} else {

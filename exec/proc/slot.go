@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ type slot struct {
 	spool [2]*spool
 	env   []byte // scratch
 	fds   [3]spawner.FD
+	cpus  []int     // of its last task; changed only while it is not idle
 	since time.Time // idle since; guarded by Driver.mu
 
 	mu      sync.Mutex
@@ -29,22 +31,32 @@ type slot struct {
 	stopped bool      // task is stopped until its spool is read
 }
 
-// takeIdle needs d.mu.
-func (d *Driver) takeIdle() *slot {
+// maxLook bounds the search for a slot whose spawner has the right cpus: moving one costs as much as looking at many.
+const maxLook = 64
+
+// takeIdle prefers the slot used last of those whose spawner sits on these cpus. It needs d.mu.
+func (d *Driver) takeIdle(cpus []int) *slot {
 	n := len(d.idle)
 	if n == 0 {
 		return nil
 	}
-	s := d.idle[n-1]
-	d.idle = d.idle[:n-1]
+	at := n - 1
+	for i := n - 1; i >= max(0, n-maxLook); i-- {
+		if slices.Equal(d.idle[i].cpus, cpus) {
+			at = i
+			break
+		}
+	}
+	s := d.idle[at]
+	d.idle = slices.Delete(d.idle, at, at+1)
 	d.wakeLocked()
 	return s
 }
 
 // takeSlot returns an idle slot or a new one.
-func (d *Driver) takeSlot() (*slot, error) {
+func (d *Driver) takeSlot(t *task) (*slot, error) {
 	d.mu.Lock()
-	if s := d.takeIdle(); s != nil {
+	if s := d.takeIdle(t.cpus); s != nil {
 		d.mu.Unlock()
 		return s, nil
 	}

@@ -83,7 +83,7 @@ const (
 	StepExec  Step = C.STEP_EXEC
 )
 
-var stepNames = [...]string{"", "fork", "new session", "umask", "nice", "cpu affinity", "standard files", "working directory", "resource limits", "exec"}
+var stepNames = [...]string{"", "fork", "process group", "umask", "nice", "cpu affinity", "standard files", "working directory", "resource limits", "exec"}
 
 // String names the step for people.
 func (s Step) String() string {

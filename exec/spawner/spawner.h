@@ -8,7 +8,7 @@ enum { REP_STARTED = 1, REP_EXITED = 2, REP_FAILED = 3 };
 
 // Which step of a start failed; the order is that of stepNames in spawner.go.
 enum {
-	STEP_NONE, STEP_FORK, STEP_SESSION, STEP_UMASK, STEP_NICE, STEP_AFFINITY, STEP_FILES, STEP_CHDIR, STEP_RLIMIT, STEP_EXEC
+	STEP_NONE, STEP_FORK, STEP_GROUP, STEP_UMASK, STEP_NICE, STEP_AFFINITY, STEP_FILES, STEP_CHDIR, STEP_RLIMIT, STEP_EXEC
 };
 
 // Sources of a task's descriptor that are no index into the descriptors sent along.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,10 +78,17 @@ func (s *slot) run(argv ...string) Report {
 	return s.end()
 }
 
+// read takes what a dead task has written.
 func (s *slot) read(i int) string {
-	b := make([]byte, 1<<20)
-	n, _ := s.spool[i].ReadAt(b, 0)
+	text := s.peek(i)
 	s.spool[i].Truncate(0)
+	return text
+}
+
+// peek is what has been written so far.
+func (s *slot) peek(i int) string {
+	b := make([]byte, 64<<10)
+	n, _ := s.spool[i].ReadAt(b, 0)
 	return string(b[:n])
 }
 
@@ -150,16 +158,23 @@ func TestTheTaskGetsWhatWasAskedFor(t *testing.T) {
 		require.Empty(t, s.read(1))
 		return strings.TrimSpace(s.read(0))
 	}
+	all, last := sh(cpusAllowed, Request{}), strconv.Itoa(runtime.NumCPU()-1)
 	require.Equal(t, "/", sh("pwd", Request{Dir: "/"}))
 	require.Equal(t, "0027", sh("umask", Request{Umask: 0o27}))
 	require.Equal(t, "5", sh("nice", Request{Nice: 5}))
 	require.Equal(t, "77", sh("ulimit -n", Request{RLimits: []RLimit{{unix.RLIMIT_NOFILE, 77}}}))
 	require.Equal(t, "0", sh("ulimit -c", Request{RLimits: []RLimit{{unix.RLIMIT_CORE, 0}}}))
-	require.Equal(t, "1", sh("nproc", Request{CPUs: []int{0}}))
+	require.Equal(t, "0", sh(cpusAllowed, Request{CPUs: []int{0}}))
+	require.Equal(t, all, sh(cpusAllowed, Request{}), "the task before it left no binding")
+	require.Equal(t, last, sh(cpusAllowed, Request{CPUs: []int{runtime.NumCPU() - 1}}))
+	require.Equal(t, "0", sh(cpusAllowed, Request{CPUs: []int{0}}))
 	require.Equal(t, "b c", sh(`echo "$A"`, Request{Env: [][]byte{[]byte("A=b c\x00"), Terminated([]string{"PATH=/usr/bin:/bin"})}}))
-	require.Equal(t, "yes", sh(`test "$(ps -o sid= $$)" -eq $$ && echo yes`, Request{}), "it leads a session")
+	require.Equal(t, "yes", sh(`test "$(ps -o pgid= $$)" -eq $$ && echo yes`, Request{}), "it leads a process group")
 	require.Equal(t, "0 1 2", sh(openFDs, Request{}), "no descriptor of the broker's leaks")
 }
+
+// cpusAllowed is the list of cpus of the shell.
+const cpusAllowed = `sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/$$/status`
 
 // openFDs lists descriptors without opening one.
 const openFDs = `for i in $(seq 0 300); do [ -e /proc/$$/fd/$i ] && l="$l $i"; done; echo $l`
@@ -207,7 +222,7 @@ sleep 1000 & echo $!
 setsid sleep 1000 & echo $!
 (sleep 1000 & echo $!) &
 env -i setsid sh -c 'trap "" TERM HUP INT; (setsid /bin/sleep 1000 & echo $!); /bin/sleep 1000' & echo $!
-wait_for() { sleep 0.1; }
+wait_for() { while [ $(wc -l </proc/$$/fd/1) -lt 5 ]; do sleep 0.01; done; }
 wait_for
 `
 
@@ -241,11 +256,11 @@ func TestASignalReachesTheWholeTree(t *testing.T) {
 	require.Equal(t, Started, s.next().Kind)
 	var out string
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(out, "up") && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		out += s.read(0)
+		out = s.peek(0)
 	}
 	require.NoError(t, s.Signal(syscall.SIGUSR1))
 	for deadline := time.Now().Add(10 * time.Second); !(strings.Contains(out, "main") && strings.Contains(out, "deep")) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		out += s.read(0)
+		out = s.peek(0)
 	}
 	require.Contains(t, out, "main")
 	require.Contains(t, out, "deep")
@@ -258,7 +273,7 @@ func TestClosingTheSocketEndsTheTree(t *testing.T) {
 	s.start(Request{Argv: []string{"sh", "-c", leftovers + "; sleep 1000"}})
 	var text string
 	for len(strings.Fields(text)) < 5 {
-		text += s.read(0)
+		text = s.peek(0)
 	}
 	pids := pidsIn(t, text, 5)
 	s.Close()
@@ -274,7 +289,7 @@ func TestKillOfTheBrokerLeavesNothing(t *testing.T) {
 		s.start(Request{Argv: []string{"sh", "-c", leftovers + "; sleep 1000"}})
 		var text string
 		for len(strings.Fields(text)) < 5 {
-			text += s.read(0)
+			text = s.peek(0)
 		}
 		fmt.Println("PIDS", strings.Join(strings.Fields(text), " "), s.PID)
 		time.Sleep(time.Hour)
@@ -304,6 +319,13 @@ func TestTheTemporaryDirectoryIsFoundDirty(t *testing.T) {
 	require.True(t, s.run("touch", s.tmp+"/left").TmpDirty)
 	require.NoError(t, os.Remove(s.tmp+"/left"))
 	require.False(t, s.run("true").TmpDirty)
+	time.Sleep(3500 * time.Millisecond) // from now on the time of the last change tells
+	for range 2 {
+		require.False(t, s.run("true").TmpDirty)
+		require.False(t, s.run("true").TmpDirty)
+		require.True(t, s.run("touch", s.tmp+"/left").TmpDirty)
+		require.NoError(t, os.Remove(s.tmp+"/left"))
+	}
 	require.True(t, s.run("rmdir", s.tmp).TmpDirty, "gone counts as well")
 	require.NoError(t, os.Mkdir(s.tmp, 0o700))
 	require.False(t, s.run("true").TmpDirty)
@@ -333,18 +355,21 @@ func TestBareLoopCounts(t *testing.T) {
 	require.Positive(t, b.ChildCPU)
 }
 
-// BenchmarkTrue compares two spawners driven from Go with the bare C loop at parallelism 2.
+// BenchmarkTrue compares two spawners driven from Go, each with a cpu of its own, with the bare C loop at parallelism 2: rate, and CPU
+// of spawners and tasks.
 func BenchmarkTrue(b *testing.B) {
 	n := max(b.N, 10)
 	bare, err := BareLoop(n, 2, "true")
 	require.NoError(b, err)
+	before := childrenCPU()
 	slots := []*slot{newSlot(b), newSlot(b)}
 	b.ResetTimer()
 	done := make(chan int)
 	for k, s := range slots {
 		go func() {
 			for range n/2 + k*(n%2) {
-				s.run("true")
+				s.start(Request{Argv: []string{"true"}, CPUs: []int{k % runtime.NumCPU()}})
+				s.end()
 			}
 			done <- 1
 		}()
@@ -352,8 +377,18 @@ func BenchmarkTrue(b *testing.B) {
 	<-done
 	<-done
 	b.StopTimer()
+	slots[0].Close()
+	slots[1].Close()
 	rate, ref := float64(n)/b.Elapsed().Seconds(), float64(n)/bare.Elapsed.Seconds()
 	b.ReportMetric(rate, "true/s")
 	b.ReportMetric(ref, "bare/s")
-	b.ReportMetric(rate/ref, "ratio")
+	b.ReportMetric(float64((childrenCPU()-before).Microseconds())/float64(n), "cpu-us/true")
+	b.ReportMetric(float64((bare.SelfCPU+bare.ChildCPU).Microseconds())/float64(n), "bare-cpu-us/true")
+}
+
+// childrenCPU is what processes waited for have used.
+func childrenCPU() time.Duration {
+	var ru unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_CHILDREN, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }

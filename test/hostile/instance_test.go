@@ -264,14 +264,19 @@ func (in *instance) rss(t *testing.T, rank int) int64 {
 	return rep.RSSKiB >> 10
 }
 
-// needsRoot skips a test that only root can do; where CI is set it must not be skipped.
+// skip skips a test that cannot be done here; where CI is set it must not be skipped.
+func skip(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("must not be skipped in CI: "+format, args...)
+	}
+	t.Skipf("SKIP: "+format, args...)
+}
+
+// needsRoot skips a test that only root can do.
 func needsRoot(t *testing.T, why string) {
 	t.Helper()
-	switch {
-	case os.Getuid() == 0:
-	case os.Getenv("CI") == "true":
-		t.Fatalf("must not be skipped in CI: root is needed %s", why)
-	default:
-		t.Skipf("SKIP: root is needed %s", why)
+	if os.Getuid() != 0 {
+		skip(t, "root is needed %s", why)
 	}
 }

@@ -4,6 +4,7 @@ import "testing"
 
 // TestOneInstanceOutlivesAll does one hostile thing after the other to the same instance.
 func TestOneInstanceOutlivesAll(t *testing.T) {
+	t.Parallel()
 	in := start(t, "--statedir", "s")
 	for _, area := range []struct {
 		name string
@@ -12,6 +13,7 @@ func TestOneInstanceOutlivesAll(t *testing.T) {
 		{"bytes that are no message on the local socket", badFrames},
 		{"messages that make no sense on the local socket", badMessages},
 		{"malformed requests of every method", badRequests},
+		{"requests that would be much more in memory", bigRequests},
 		{"bytes on the tree's ports", badBytesOnThePorts},
 		{"peers without the certificate", strangers},
 		{"malformed frames of peers with the certificate", badPeers},

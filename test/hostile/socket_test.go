@@ -239,9 +239,8 @@ func badRequests(t *testing.T, in *instance) {
 		"a map of four billion entries":      "\xdf\xff\xff\xff\xff",
 		"an array of four billion":           "\xdd\xff\xff\xff\xff",
 		"a field of two GiB":                 "\x81\xa3pad\xc6\x7f\xff\xff\xff",
-		"arrays in each other without end":   "\x81\xa1x" + strings.Repeat("\x91", 1<<20),
-		"maps in each other without end":     "\x81\xa1x" + strings.Repeat("\x81\xa1x", 1<<19),
-		"nils that would become structs":     "\x81\xa5items\xdd\x00\x20\x00\x00" + strings.Repeat("\xc0", 1<<21),
+		"arrays in each other":               "\x81\xa1x" + strings.Repeat("\x91", 1000) + "\x01",
+		"maps in each other":                 strings.Repeat("\x81\xa1x", 1000) + "\x01",
 		"a field of the wrong kind for each": "\x8a\xa6prefix\x07\xa6follow\x07\xa3ids\x81\x01\x02\xa5items\x05\xa2id\x90\xa4name\x07\xa5count\xa1x\xa4rank\xa1x\xa4keep\x07\xa1g\x07",
 	}
 	for _, topic := range methods(t) {
@@ -289,6 +288,24 @@ func badRequests(t *testing.T, in *instance) {
 		}
 		in.serves(t)
 	})
+}
+
+// bigRequests are of nearly 16 MiB. What decodes them would overflow its stack, or hold a hundred times as much.
+func bigRequests(t *testing.T, in *instance) {
+	for name, body := range map[string]string{
+		"arrays in each other without end": "\x81\xa1x" + strings.Repeat("\x91", 15<<20),
+		"maps in each other without end":   "\x81\xa1x" + strings.Repeat("\x81\xa1x", 5<<20),
+		"nils that would become structs":   "\x81\xa5items\xdd\x00\xf0\x00\x00" + strings.Repeat("\xc0", 15<<20),
+		"one bytes string":                 "\x81\xa5items\xc6\x00\xf0\x00\x00" + strings.Repeat("x", 15<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := greeted(t, in.socket(0)).answer(api.Submit.Topic, []byte(body))
+			require.Equal(t, wire.Invalid, m.Code, m.Text)
+			require.Contains(t, m.Text, "malformed body")
+			require.Less(t, in.rss(t, 0), int64(memoryLimit))
+			in.serves(t)
+		})
+	}
 }
 
 // answer makes a call and reads its last answer.

@@ -442,6 +442,7 @@ static void supervise(void) {
 	struct pollfd p = {.fd = CTL, .events = POLLIN};
 	struct timespec quick = {0, QUICK_MS * 1000000};
 	int told = 0;
+	while (handle()); // what came together with the start
 	while (task.pid) {
 		int n = ppoll(&p, 1, told ? NULL : &quick, &wait_mask);
 		if (n > 0) {

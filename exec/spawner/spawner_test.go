@@ -268,6 +268,24 @@ func TestASignalReachesTheWholeTree(t *testing.T) {
 	require.Equal(t, 9, s.end().Status)
 }
 
+func TestASignalThatArrivesTogetherWithTheStartIsNotLost(t *testing.T) {
+	s := newSlot(t)
+	s.run("true")
+	require.NoError(t, syscall.Kill(s.PID, syscall.SIGSTOP))
+	s.start(Request{Argv: []string{"sleep", "1000"}})
+	require.NoError(t, s.Signal(syscall.SIGTERM))
+	require.NoError(t, syscall.Kill(s.PID, syscall.SIGCONT))
+	ends := make(chan Report, 1)
+	go func() { ends <- s.end() }()
+	select {
+	case r := <-ends:
+		require.Equal(t, 15, r.Status)
+	case <-time.After(10 * time.Second):
+		s.Close()
+		require.Fail(t, "the task runs on")
+	}
+}
+
 func TestClosingTheSocketEndsTheTree(t *testing.T) {
 	s := newSlot(t)
 	s.start(Request{Argv: []string{"sh", "-c", leftovers + "; sleep 1000"}})

@@ -66,11 +66,16 @@ func (g *group) addTotal(id jobspec.ID, t *tally) (done bool, err error) {
 	if t.firstFailed != noneFailed {
 		first = int64(t.firstFailed)
 	}
-	_, err = g.w.c.one(func(r *row) { done = r.int() != 0 },
-		`UPDATE total SET completed = completed + ?1, failed = failed + ?2, canceled = canceled + ?3, timedout = timedout + ?4,
+	err = g.w.c.run(`UPDATE total SET completed = completed + ?1, failed = failed + ?2, canceled = canceled + ?3, timedout = timedout + ?4,
 			maxstatus = max(maxstatus, ?5), firstfailed = min(coalesce(firstfailed, ?6), coalesce(?6, firstfailed))
-		WHERE array = ?7 RETURNING completed + failed + canceled + timedout >= n`,
+		WHERE array = ?7`,
 		int64(t.counts[0]), int64(t.counts[1]), int64(t.counts[2]), int64(t.counts[3]), int64(t.maxStatus), first, sqlID(id))
+	if err != nil {
+		return false, err
+	}
+	// Not by RETURNING, for which SQLite makes a temporary table with a page cache of its own each time.
+	_, err = g.w.c.one(func(r *row) { done = r.int() != 0 },
+		`SELECT completed + failed + canceled + timedout >= n FROM total WHERE array = ?`, sqlID(id))
 	return done, err
 }
 

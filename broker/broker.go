@@ -409,5 +409,10 @@ type sink struct{ b *Broker }
 func (s sink) ClientUp(c *local.Conn)   { s.b.enter(connUp{c}) }
 func (s sink) ClientDown(c *local.Conn) { s.b.enter(connDown{c}) }
 func (s sink) ClientMessages(c *local.Conn, msgs []*wire.Message, size int) {
-	s.b.enter(connMessages{c, msgs, size})
+	in := connMessages{c, msgs, size}
+	if len(msgs) > 1 { // the client does not wait for each: to read on while the loop deals with them is worth its wake-up
+		s.b.inbox.Push(in)
+		return
+	}
+	s.b.enter(in)
 }

@@ -10,7 +10,7 @@ type ConnID uint64
 // AcceptedBit is set in the ids that a transport gives to connections it accepted, and clear in those the machine dials.
 const AcceptedBit ConnID = 1 << 63
 
-// Transport is the port that overlay/zmq and overlay/mem implement. All calls come from one goroutine, none blocks.
+// Transport is the port that overlay/zmq and overlay/mem implement. Calls come one at a time, none blocks.
 // What happens is reported through the sink given at construction, as ConnUp, ConnData and ConnDown, in order per
 // connection. A connection delivers frames in order, or ends: the machine finds gaps by its own sequence numbers and closes.
 // There is no automatic reconnect: each Dial is one connection with a routing id of its own.

@@ -242,6 +242,46 @@ func TestCert(t *testing.T) {
 	}
 }
 
+// A sink that answers from within is called again only when it has returned, and gets every frame once and in order, whichever goroutine
+// reads them: here ones that send at the same time.
+func TestASinkMaySendAndIsNotCalledTwiceAtOnce(t *testing.T) {
+	const senders, each = 4, 500
+	cert := mustCert(t)
+	var server *zmq.Transport
+	var inside atomic.Bool
+	made := make(chan struct{})
+	server = start(t, cert, func(ev any) {
+		<-made
+		if d, ok := ev.(overlay.ConnData); ok {
+			require.False(t, inside.Swap(true))
+			server.Send(d.Conn, d.Frame)
+			inside.Store(false)
+		}
+	})
+	close(made)
+	addr, err := server.Listen("ipc://" + filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	got := make(chan any, senders*each+1)
+	client := start(t, cert, func(ev any) { got <- ev })
+	client.Dial(1, addr)
+	require.Equal(t, overlay.ConnUp{Conn: 1}, <-got)
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			for i := range each {
+				client.Send(1, []byte{byte(s), byte(i >> 8), byte(i)})
+			}
+		})
+	}
+	wg.Wait()
+	var next [senders]int
+	for range senders * each {
+		f := (<-got).(overlay.ConnData).Frame
+		require.Equal(t, next[f[0]], int(f[1])<<8|int(f[2]))
+		next[f[0]]++
+	}
+}
+
 // BenchmarkRoundTrip measures 200 bytes there and back between two transports over ipc with CURVE.
 func BenchmarkRoundTrip(b *testing.B) {
 	cert := mustCert(b)

@@ -163,7 +163,12 @@ type Reader interface {
 	Ended(array jobspec.ID, results int, since, until float64, f func(ElementRow) bool) error
 	// Output calls f for an element's output in the order it was written, from the given attempt (0 = the latest).
 	Output(id jobspec.ID, attempt uint32, f func(OutputRow) bool) error
+	// OutputFrom is Output from a place on, with the place behind each row. A row may repeat bytes of one before the place.
+	OutputFrom(id jobspec.ID, attempt uint32, from OutputPos, f func(OutputRow, OutputPos) bool) error
 }
+
+// OutputPos is a place in the output of one attempt of an element, its beginning if zero.
+type OutputPos struct{ Seg, Pos int64 }
 
 // Summary of an array's finished elements.
 type Summary struct {

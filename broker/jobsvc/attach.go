@@ -20,10 +20,12 @@ type attach struct {
 	idx      int
 	events   int                 // sent
 	sent     map[streamKey]int64 // output sent: offset after the last byte
-	querying bool                // the store is being read: live output waits in held
+	querying bool                // the store is being read, or waited for: live output waits in held
 	held     []job.OutputRow
-	over     bool // it has durably ended
-	clean    bool // its last event was sent
+	attempt  uint32        // whose stored output is being read; 0 = the latest
+	pos      job.OutputPos // read so far
+	over     bool          // it has durably ended
+	clean    bool          // its last event was sent
 }
 
 type streamKey struct {
@@ -83,47 +85,6 @@ func (s *Service) attachLive(x *attach, v job.View) {
 	s.whenDurable(func(*reactor.Out, error) { s.readAttach(x) })
 }
 
-// readAttach reads an element's stored output, and its events if it has ended.
-func (s *Service) readAttach(x *attach) {
-	x.querying = true
-	id, over, output := x.want.ID, x.over, x.want.Output
-	type stored struct {
-		row    job.ArrayRow
-		el     job.ElementRow
-		output []job.OutputRow
-	}
-	s.query(func(rd job.Reader) (any, error) {
-		var st stored
-		var err error
-		if over {
-			if st.row, st.el, err = findElement(rd, id); err != nil {
-				return nil, err
-			}
-		}
-		if output {
-			err = rd.Output(id, 0, func(o job.OutputRow) bool {
-				st.output = append(st.output, o)
-				return true
-			})
-		}
-		return st, err
-	}, func(v any, err error) {
-		if s.watch.attaches[x.req.Key()] != x {
-			return
-		}
-		if err != nil {
-			s.watch.dropAttach(x)
-			s.out.Fail(x.req, err)
-			return
-		}
-		st := v.(stored)
-		if over {
-			s.sendEvents(x, &st.row, st.el.Events)
-		}
-		s.attachRead(x, over, st.output)
-	})
-}
-
 // attachRead goes on after the store was read.
 func (s *Service) attachRead(x *attach, over bool, output []job.OutputRow) {
 	x.querying = false
@@ -138,25 +99,6 @@ func (s *Service) attachRead(x *attach, over bool, output []job.OutputRow) {
 	case x.over:
 		s.readAttach(x) // it ended meanwhile: once more for its last events
 	}
-}
-
-// findElement returns a finished element, or NotFound.
-func findElement(rd job.Reader, id jobspec.ID) (job.ArrayRow, job.ElementRow, error) {
-	row, ok, err := rd.Find(id)
-	if err != nil {
-		return row, job.ElementRow{}, err
-	}
-	if !ok {
-		return row, job.ElementRow{}, wire.Errorf(wire.NotFound, "%s", unknownJob(id))
-	}
-	if row.N > 1 && id == row.ID {
-		return row, job.ElementRow{}, wire.Errorf(wire.NotFound, "%v is an array of %d; name one element of it", id, row.N)
-	}
-	el, ok, err := rd.Element(row.ID, indexOf(row, id))
-	if err == nil && !ok {
-		err = wire.Errorf(wire.NotFound, "%s", unknownJob(id))
-	}
-	return row, el, err
 }
 
 func (s *Service) endAttach(x *attach) {

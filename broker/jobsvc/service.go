@@ -85,6 +85,10 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.first = nil
 	case *rpc.Request:
 		s.onRequest(in)
+	case *rpc.Response:
+		if then, ok := in.Key.(func()); ok { // of a call that only measures the way
+			then()
+		}
 	case rpc.Cancel:
 		s.watch.cancel(in.Key)
 	case reactor.Wake:

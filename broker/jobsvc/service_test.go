@@ -1,6 +1,7 @@
 package jobsvc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -210,6 +211,57 @@ func TestAnArrayIsOneGroupRunsAndIsListed(t *testing.T) {
 	again := r.request(api.Wait.Topic, api.WaitReq{IDs: []jobspec.ID{id, 5}})
 	require.Equal(t, 2, r.answers[again][0].Body.(api.WaitRep).Completed)
 	require.Equal(t, "unknown job id", r.answers[again][1].Body.(api.WaitRep).Err)
+}
+
+func TestStoredOutputComesInPiecesAsFastAsItPasses(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	ref := r.run(id, 1, 1)[0].Ref
+	const chunk, chunks = 1 << 20, 7
+	for i := range chunks {
+		r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1, Records: []api.Record{
+			{Kind: api.RecOutput, Ref: ref, Stream: 1, Offset: int64(i) * chunk, Data: bytes.Repeat([]byte{byte(i)}, chunk)}}})
+	}
+	r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1, Records: []api.Record{{Kind: api.RecEnded, Ref: ref, Start: 1}}})
+	r.calls = nil
+	var tags []uint64
+	for range maxReadings + 2 {
+		tags = append(tags, r.request(api.Attach.Topic, api.AttachReq{ID: id, Output: true, Follow: true}))
+	}
+	size := func(tag uint64) (n int) {
+		for _, a := range r.answers[tag] {
+			if a.More {
+				for _, o := range a.Body.(api.AttachRep).Output {
+					require.Equal(t, byte(n/chunk), o.Data[0], "in order")
+					n += len(o.Data)
+				}
+			}
+		}
+		return n
+	}
+	require.Len(t, r.calls, maxReadings)
+	require.Equal(t, []int{pieceSize, 0}, []int{size(tags[0]), size(tags[maxReadings])})
+	r.in(rpc.Cancel{Key: rpc.RequestKey{Peer: "test", Tag: tags[1]}})
+	r.in(rpc.Cancel{Key: rpc.RequestKey{Peer: "test", Tag: tags[maxReadings]}})
+	for len(r.calls) > 0 {
+		c := r.calls[0]
+		r.calls = r.calls[1:]
+		require.Equal(t, api.Ping.Topic, c.Topic)
+		r.in(&rpc.Response{Key: c.Key})
+	}
+	for i, tag := range tags {
+		switch i {
+		case 1:
+			require.Equal(t, pieceSize, size(tag), "a watcher that has gone gets no more")
+		case maxReadings:
+			require.Zero(t, size(tag))
+		default:
+			require.Equal(t, chunks*chunk, size(tag))
+			require.Equal(t, wire.EndOfStream, r.failure(tag).Code)
+		}
+	}
+	require.Zero(t, r.s.watch.readings.n)
 }
 
 func TestTheStatusOfACommandThatCannotBeStartedIsTheJobs(t *testing.T) {

@@ -16,6 +16,7 @@ type watchers struct {
 	byID       map[jobspec.ID]map[*waiter]bool // array or element waited for
 	attaches   map[rpc.RequestKey]*attach
 	byElem     map[jobspec.ID]map[*attach]bool
+	readings   readings
 	counts     map[rpc.RequestKey]*rpc.Request
 	progressAt time.Time // when counts and progress are to be sent; zero = not asked for, or nothing changed
 	lastSent   time.Time

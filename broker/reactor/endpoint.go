@@ -77,6 +77,14 @@ func BrokersOnly(r *rpc.Request) error {
 	return nil
 }
 
+// BrokerOf is the rank of the broker at which a request began, or wire.Any for this one.
+func BrokerOf(r *rpc.Request) int32 {
+	if len(r.Route) < 2 {
+		return wire.Any
+	}
+	return r.Route[1].Rank
+}
+
 // ID is a service's endpoint number; 0 = there is none of this name.
 func (d *Directory) ID(name string) uint64 { return d.ids[name] }
 

@@ -216,14 +216,16 @@ func TestMethodsForBrokersRefuseClientsWhereverTheyAre(t *testing.T) {
 		name   string
 		route  []wire.Hop
 		client bool
+		rank   int32
 	}{
-		{"a service of this broker", []wire.Hop{hop(wire.LocalRank, 3)}, false},
-		{"a service of another broker", []wire.Hop{hop(wire.LocalRank, 3), hop(2, 99999)}, false},
-		{"a client of this broker", []wire.Hop{hop(wire.LocalRank, FirstClient)}, true},
-		{"a client of another broker", []wire.Hop{hop(wire.LocalRank, FirstClient+7), hop(2, 1)}, true},
+		{"a service of this broker", []wire.Hop{hop(wire.LocalRank, 3)}, false, wire.Any},
+		{"a service of another broker", []wire.Hop{hop(wire.LocalRank, 3), hop(2, 99999)}, false, 2},
+		{"a client of this broker", []wire.Hop{hop(wire.LocalRank, FirstClient)}, true, wire.Any},
+		{"a client of another broker", []wire.Hop{hop(wire.LocalRank, FirstClient+7), hop(2, 1), hop(1, 5)}, true, 2},
 	} {
 		err := BrokersOnly(&rpc.Request{Topic: "a.b", Route: row.route})
 		require.Equal(t, row.client, errors.Is(err, &wire.Error{Code: wire.Denied}), row.name)
+		require.Equal(t, row.rank, BrokerOf(&rpc.Request{Route: row.route}), row.name)
 	}
 }
 

@@ -164,6 +164,11 @@ func summaryOf(e job.ElementRow) job.Summary {
 // Output calls f for an element's output. Within one attempt rows lie in the segments in the order in which they were
 // written; bytes that came twice are left out.
 func (r *reader) Output(id jobspec.ID, attempt uint32, f func(job.OutputRow) bool) error {
+	return r.OutputFrom(id, attempt, job.OutputPos{}, func(o job.OutputRow, _ job.OutputPos) bool { return f(o) })
+}
+
+// OutputFrom is Output from a place on.
+func (r *reader) OutputFrom(id jobspec.ID, attempt uint32, from job.OutputPos, f func(job.OutputRow, job.OutputPos) bool) error {
 	if attempt == 0 {
 		latest, err := r.c.number(`SELECT max(attempt) FROM output WHERE id = ?`, sqlID(id))
 		if err != nil {
@@ -173,10 +178,11 @@ func (r *reader) Output(id jobspec.ID, attempt uint32, f func(job.OutputRow) boo
 	}
 	var failed error
 	ends := map[outputStream]int64{}
-	err := r.c.each(`SELECT task, stream, offset, seg, pos, len FROM output WHERE id = ? AND attempt = ? ORDER BY seg, pos`,
-		[]driver.Value{sqlID(id), int64(attempt)}, func(row *row) bool {
+	err := r.c.each(`SELECT task, stream, offset, seg, pos, len FROM output WHERE id = ? AND attempt = ? AND (seg, pos) >= (?, ?) ORDER BY seg, pos`,
+		[]driver.Value{sqlID(id), int64(attempt), from.Seg, from.Pos}, func(row *row) bool {
 			o := job.OutputRow{ID: id, Attempt: attempt, Task: int(row.int()), Stream: uint8(row.int()), Offset: row.int()}
-			if o.Data, failed = r.files.read(row.int(), row.int(), row.int()); failed != nil {
+			seg, pos, size := row.int(), row.int(), row.int()
+			if o.Data, failed = r.files.read(seg, pos, size); failed != nil {
 				return false
 			}
 			key := outputStream{o.Task, o.Stream}
@@ -185,7 +191,7 @@ func (r *reader) Output(id jobspec.ID, attempt uint32, f func(job.OutputRow) boo
 				return true
 			}
 			ends[key] = o.Offset + int64(len(o.Data))
-			return f(o)
+			return f(o, job.OutputPos{Seg: seg, Pos: pos + size})
 		})
 	if err == nil {
 		err = failed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,10 @@ func neverReads(t *testing.T, in *instance) {
 	require.NoError(t, err)
 	pad, err := msgpack.Marshal(&api.PingReq{Pad: make([]byte, 1<<20)})
 	require.NoError(t, err)
+	big := in.submit(t, in.frond(t, "submit", "--dry-run", "--env-remove=*", "-n1", "/bin/sh", "-c", "head -c 10000000 /dev/zero"))
+	waitFor(t.Context(), t, in.dial(t, 0), []jobspec.ID{big})
+	attach, err := msgpack.Marshal(&api.AttachReq{ID: big, Output: true, Follow: true})
+	require.NoError(t, err)
 	for _, row := range []struct {
 		name, topic string
 		body        []byte
@@ -103,6 +108,7 @@ func neverReads(t *testing.T, in *instance) {
 	}{
 		{"submissions", api.Submit.Topic, submit, 20_000},
 		{"pings of 1 MiB", api.Ping.Topic, pad, 300},
+		{"attaches to a job with 10 MB of output", api.Attach.Topic, attach, 100},
 		{"lists of 5,000 jobs", api.List.Topic, list, 200},
 	} {
 		for _, rank := range []int{0, 3} {

@@ -132,14 +132,19 @@ func (a *array) runs(list []run, results int, since, until float64) []run {
 
 // Output calls f for an element's output, in the order in which it was written.
 func (r reader) Output(id jobspec.ID, attempt uint32, f func(job.OutputRow) bool) error {
+	return r.OutputFrom(id, attempt, job.OutputPos{}, func(o job.OutputRow, _ job.OutputPos) bool { return f(o) })
+}
+
+// OutputFrom is Output from a place on, which is a row's number.
+func (r reader) OutputFrom(id jobspec.ID, attempt uint32, from job.OutputPos, f func(job.OutputRow, job.OutputPos) bool) error {
 	rows := r.s.output[id]
 	if attempt == 0 {
 		for _, o := range rows {
 			attempt = max(attempt, o.Attempt)
 		}
 	}
-	for _, o := range rows {
-		if o.Attempt == attempt && !f(o) {
+	for i := from.Pos; i < int64(len(rows)); i++ {
+		if o := rows[i]; o.Attempt == attempt && !f(o, job.OutputPos{Pos: i + 1}) {
 			return nil
 		}
 	}

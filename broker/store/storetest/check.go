@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -200,6 +202,28 @@ func (q *asking) element(array jobspec.ID, index int) {
 			lists[attempt] = append(lists[attempt], o)
 			return true
 		}))
+		if one := q.rowByRow(id, uint32(attempt)); !reflect.DeepEqual(one, lists[attempt]) {
+			q.note(fmt.Errorf("output of %v: row by row it is %v, at once %v", id, one, lists[attempt]))
+		}
 	}
 	q.s.Output[id] = lists
+}
+
+// rowByRow reads output with one call a row, and cuts what repeats.
+func (q *asking) rowByRow(id jobspec.ID, attempt uint32) (rows []job.OutputRow) {
+	ends := map[[2]int]int64{}
+	for pos, more := (job.OutputPos{}), true; more; {
+		more = false
+		q.note(q.r.OutputFrom(id, attempt, pos, func(o job.OutputRow, behind job.OutputPos) bool {
+			pos, more = behind, true
+			key := [2]int{o.Task, int(o.Stream)}
+			if skip := max(0, ends[key]-o.Offset); skip < int64(len(o.Data)) {
+				o.Offset, o.Data = o.Offset+skip, o.Data[skip:]
+				ends[key] = o.Offset + int64(len(o.Data))
+				rows = append(rows, o)
+			}
+			return false
+		}))
+	}
+	return rows
 }

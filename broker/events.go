@@ -13,8 +13,12 @@ import (
 	"github.com/frond-hpc/frond/overlay/wire"
 )
 
-// keptEvents is how many events each broker keeps for children that join later.
-const keptEvents = 4096
+// What each broker keeps for children that join later, and how large one event may be.
+const (
+	keptEvents = 4096
+	keptBytes  = 16 << 20
+	maxEvent   = 1 << 20 // bytes of the body
+)
 
 // events is the service "event" with the broker's part of the event log. The leader numbers events; they flow down every link,
 // and each broker keeps the last ones.
@@ -30,6 +34,7 @@ type events struct {
 	epoch   uint64
 	last    uint64
 	ring    []*wire.Message // ascending, without gaps, up to last
+	bytes   int             // of their bodies
 	streams map[rpc.RequestKey]*subscriber
 	local   []reactor.Subscribed
 	nsub    int
@@ -94,6 +99,9 @@ func (e *events) request(r *rpc.Request, out *reactor.Out) {
 			out.Fail(r, err)
 		case ev.Topic == "":
 			out.Fail(r, wire.Errorf(wire.Invalid, "an event needs a topic"))
+		case len(ev.Topic) > wire.MaxTopic || len(ev.Body) > maxEvent:
+			out.Fail(r, wire.Errorf(wire.TooLarge, "an event has a topic of at most %d bytes and a body of at most %d, not %d and %d",
+				wire.MaxTopic, maxEvent, len(ev.Topic), len(ev.Body)))
 		case e.core.cfg.Overlay.Leader:
 			out.Reply(r, e.number(ev))
 		default:
@@ -143,8 +151,8 @@ func (e *events) number(ev api.EventMsg) api.EventMsg {
 func (e *events) append(m *wire.Message) {
 	e.last = m.Seq
 	e.ring = append(e.ring, m)
-	if len(e.ring) > 2*keptEvents {
-		e.ring = slices.Clone(e.ring[len(e.ring)-keptEvents:])
+	if e.bytes += len(m.Body); len(e.ring) > 2*keptEvents || e.bytes > 2*keptBytes {
+		e.trim()
 	}
 	for _, l := range e.core.children() {
 		if l.synced {
@@ -157,6 +165,16 @@ func (e *events) append(m *wire.Message) {
 			e.core.tell(s.Service, rpc.Event{Topic: m.Topic, Epoch: m.Epoch, Seq: m.Seq, Body: rpc.Payload{Raw: m.Body}})
 		}
 	}
+}
+
+// trim drops the oldest beyond what is kept.
+func (e *events) trim() {
+	n := 0
+	for len(e.ring)-n > keptEvents || e.bytes > keptBytes {
+		e.bytes -= len(e.ring[n].Body)
+		n++
+	}
+	e.ring = slices.Clone(e.ring[n:])
 }
 
 func (e *events) sendTo(l *link, m *wire.Message) {
@@ -207,7 +225,7 @@ func (e *events) reset(epoch, seq uint64) {
 		return
 	}
 	fresh := e.epoch == 0
-	e.epoch, e.last, e.ring = epoch, seq, nil
+	e.epoch, e.last, e.ring, e.bytes = epoch, seq, nil, 0
 	for _, l := range e.core.children() {
 		if l.synced {
 			e.core.control(l, &wire.Message{Topic: api.TopicEventReset, Epoch: epoch, Seq: seq})

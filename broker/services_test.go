@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +103,23 @@ func TestASubscriberTooFarBehindIsTold(t *testing.T) {
 	require.Equal(t, []string{"7"}, bodies)
 }
 
+func TestLargeEventsAreNotKeptAsLong(t *testing.T) {
+	tr := newJobTree(t, 2, 2)
+	for i := range 50 {
+		tr.nodes[0].call(c1, uint64(i), "event.publish", wire.Any, 0, api.EventMsg{Topic: "e", Body: make([]byte, maxEvent)})
+	}
+	for _, n := range tr.nodes {
+		e := n.core.events
+		require.LessOrEqual(t, len(e.ring), 32)
+		require.Equal(t, uint64(50), e.last)
+		require.Equal(t, e.last, e.ring[len(e.ring)-1].Seq)
+		require.Equal(t, len(e.ring)*maxEvent, e.bytes)
+	}
+	late := tr.add(2, 3, 2, []string{"exec"})
+	tr.settle()
+	require.Equal(t, uint64(50), late.core.events.last)
+}
+
 func TestAServiceThatSubscribedGetsEvents(t *testing.T) {
 	tr := newJobTree(t, 3, 2)
 	n := tr.nodes[2]
@@ -137,6 +155,8 @@ func TestBadRequestsToTheBrokersServicesAreRefused(t *testing.T) {
 		{"a wait for less than none", "leader.wait-online", wire.Stream, api.WaitOnlineReq{Count: -1}, wire.Invalid},
 		{"a body of the wrong form", "broker.ping", 0, []int{1}, wire.Invalid},
 		{"an event without a topic", "event.publish", 0, api.EventMsg{}, wire.Invalid},
+		{"an event with a long topic", "event.publish", 0, api.EventMsg{Topic: strings.Repeat("x", 257)}, wire.TooLarge},
+		{"an event with a large body", "event.publish", 0, api.EventMsg{Topic: "x", Body: make([]byte, maxEvent+1)}, wire.TooLarge},
 		{"an attribute that is not set", "broker.getattr", 0, api.AttrReq{Name: "jobid"}, wire.NotFound},
 	} {
 		t.Run(row.name, func(t *testing.T) {

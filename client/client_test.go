@@ -158,7 +158,7 @@ func TestErrorsOfServicesArrive(t *testing.T) {
 	require.ErrorIs(t, err, code(wire.NoService))
 	require.ErrorContains(t, err, "nobody")
 	_, err = client.Call(t.Context(), c, api.Ping, api.PingReq{}, client.Rank(7))
-	require.ErrorIs(t, err, code(wire.Unreachable))
+	require.ErrorIs(t, err, code(wire.NotFound))
 	_, err = client.Call(t.Context(), c, api.AttrGet, api.AttrReq{Name: "no.such"})
 	require.ErrorIs(t, err, code(wire.NotFound))
 	_, err = client.Call(t.Context(), c, echo, countReq{})

@@ -60,7 +60,7 @@ func TestATreeOfBrokersServesAndStopsInOrder(t *testing.T) {
 	require.NoError(t, err, "down three hops")
 	require.Equal(t, int32(3), ping.Rank)
 	_, err = client.Call(t.Context(), leaf, api.Ping, api.PingReq{}, client.Rank(9))
-	require.ErrorIs(t, err, code(wire.Unreachable))
+	require.ErrorIs(t, err, code(wire.NotFound))
 	stream, err := client.Open(t.Context(), leaf, count, countReq{N: 1000, Size: 1000})
 	require.NoError(t, err)
 	for i := range 1000 {

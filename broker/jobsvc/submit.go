@@ -21,6 +21,7 @@ import (
 const (
 	maxElements = 4194304
 	maxSpec     = 1 << 20
+	maxToken    = 256 // bytes
 )
 
 func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
@@ -29,6 +30,9 @@ func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
 	}
 	if len(req.Items) == 0 {
 		return wire.Errorf(wire.Invalid, "nothing to submit")
+	}
+	if len(req.Token) > maxToken {
+		return wire.Errorf(wire.TooLarge, "the token has %d bytes; the limit is %d", len(req.Token), maxToken)
 	}
 	switch ids, known := s.tokens.find(req.Token); {
 	case known:

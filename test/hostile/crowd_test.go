@@ -83,7 +83,7 @@ func (in *instance) clients(t *testing.T) int {
 }
 
 // memoryLimit is what the leader may hold, in MiB, while a client asks and does not read.
-const memoryLimit = 400
+const memoryLimit = 500
 
 // neverReads has clients that ask and ask and do not read the answers.
 func neverReads(t *testing.T, in *instance) {
@@ -97,6 +97,8 @@ func neverReads(t *testing.T, in *instance) {
 	require.NoError(t, err)
 	pad, err := msgpack.Marshal(&api.PingReq{Pad: make([]byte, 1<<20)})
 	require.NoError(t, err)
+	event, err := msgpack.Marshal(&api.EventMsg{Topic: "e", Body: make([]byte, 1<<20)})
+	require.NoError(t, err)
 	big := in.submit(t, in.frond(t, "submit", "--dry-run", "--env-remove=*", "-n1", "/bin/sh", "-c", "head -c 10000000 /dev/zero"))
 	waitFor(t.Context(), t, in.dial(t, 0), []jobspec.ID{big})
 	attach, err := msgpack.Marshal(&api.AttachReq{ID: big, Output: true, Follow: true})
@@ -108,6 +110,7 @@ func neverReads(t *testing.T, in *instance) {
 	}{
 		{"submissions", api.Submit.Topic, submit, 20_000},
 		{"pings of 1 MiB", api.Ping.Topic, pad, 300},
+		{"events of 1 MiB", api.PublishEvent.Topic, event, 200},
 		{"attaches to a job with 10 MB of output", api.Attach.Topic, attach, 100},
 		{"lists of 5,000 jobs", api.List.Topic, list, 200},
 	} {

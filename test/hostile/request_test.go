@@ -112,6 +112,8 @@ func badSubmissions(t *testing.T, in *instance) {
 	require.Equal(t, wire.Invalid, in.submitRaw(t).Code, "a submission of nothing")
 	_, err := client.Call(t.Context(), in.dial(t, 0), api.Submit, api.SubmitReq{Items: []api.SubmitItem{{Spec: in.work, Env: 1}}, Envs: [][]byte{[]byte("nonsense")}})
 	require.ErrorContains(t, err, "environment 1: does not end with NUL")
+	_, err = client.Call(t.Context(), in.dial(t, 0), api.Submit, api.SubmitReq{Token: strings.Repeat("t", 1<<20), Items: []api.SubmitItem{{Spec: in.work}}})
+	require.ErrorContains(t, err, "the token has 1048576 bytes; the limit is 256")
 	in.serves(t)
 }
 

@@ -79,7 +79,6 @@ type peer struct {
 	t   *testing.T
 	tr  *zmq.Transport
 	evs chan any
-	seq uint64
 }
 
 func dialPort(t *testing.T, cert zmq.Cert, path string) *peer {

@@ -65,9 +65,9 @@ func (q *records) take() []Record {
 // makes of it. The slower they are answered, the larger they become.
 func (q *records) gap(cfg *Config) int64 {
 	switch n := len(q.sent); {
-	case n < cfg.MaxCalls/32:
-		return 0
 	case n < cfg.MaxCalls/8:
+		return 0
+	case n < cfg.MaxCalls/4:
 		return int64(cfg.ReportGap)
 	case n < cfg.MaxCalls/2:
 		return int64(max(cfg.ReportGap, 2*time.Millisecond))

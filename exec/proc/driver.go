@@ -23,6 +23,7 @@ type Config struct {
 	JobPath  string          // FROND_JOB_ID_PATH of the job that this instance is; "" at the top
 	Env      []string        // NAME=value for every task, such as FROND_OUTER_JOBID
 	MaxIdle  time.Duration   // a spawner idle for so long is ended; default 10 s
+	Rush     func(on bool)   // if set, told from a goroutine of the driver when many short tasks begin to come, and when they cease to
 }
 
 // maxUnread is how far a task may be ahead of the reader of its spool before it is stopped.
@@ -43,6 +44,7 @@ type Driver struct {
 	gate   *sync.Cond // on mu: paused or closed changed
 	closed bool
 	dozing bool // the poller waits for a kick
+	rush   rush
 
 	kick chan struct{}
 	wg   sync.WaitGroup // every goroutine

@@ -76,6 +76,7 @@ func (d *Driver) launch(ej *exec.Job) {
 		return
 	}
 	d.jobs[j.ID] = j
+	d.rush.launches += j.left
 	var s *slot
 	if j.quick() {
 		s = d.takeIdle(j.tasks[0].cpus)

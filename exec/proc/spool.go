@@ -127,6 +127,7 @@ func (d *Driver) pollOnce() time.Duration {
 	}
 	d.shrink()
 	d.dozing = len(d.slots) == len(d.idle)
+	changed, on := d.rush.look(time.Now()), d.rush.on
 	wait := time.Hour
 	if len(d.slots) > 0 {
 		wait = min(time.Second, d.cfg.MaxIdle/4)
@@ -135,6 +136,9 @@ func (d *Driver) pollOnce() time.Duration {
 		wait = slowPoll
 	}
 	d.mu.Unlock()
+	if changed && d.cfg.Rush != nil {
+		d.cfg.Rush(on)
+	}
 	for _, s := range busy {
 		if s.poll() {
 			wait = fastPoll

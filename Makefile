@@ -57,7 +57,7 @@ bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
 
 .PHONY: sim
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
-	SEEDS=$(SEEDS) GOGC=400 go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
+	SEEDS=$(SEEDS) GOGC=off GOMEMLIMIT=4GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
 
 .PHONY: clean
 clean: ## remove what was built

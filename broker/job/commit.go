@@ -92,6 +92,7 @@ func (m *Machine) onRefused() {
 	m.txn.Members = append(old.Members, m.txn.Members...)
 	m.txn.LastID = max(m.txn.LastID, old.LastID)
 	m.next.ended = append(f.ended, m.next.ended...)
+	m.next.completes = m.next.completes || f.completes
 	m.next.held = append(f.held, m.next.held...)
 	m.next.ranges = dropEnded(append(f.ranges, m.next.ranges...), gone)
 }

@@ -49,12 +49,13 @@ type nodeInfo struct {
 
 // inflight is what follows when a transaction is durable.
 type inflight struct {
-	gen    uint64
-	txn    *Txn
-	arrays []*array // their submission
-	ended  []*elem
-	ranges []endedRange
-	held   []heldStart // starts that waited for it
+	completes bool // an array is complete by it
+	gen       uint64
+	txn       *Txn
+	arrays    []*array // their submission
+	ended     []*elem
+	ranges    []endedRange
+	held      []heldStart // starts that waited for it
 }
 
 // heldStart is an attempt of a rerun=no element.
@@ -160,6 +161,13 @@ func (m *Machine) Active() int { return m.totals.Pending + m.totals.Running }
 
 // Dirty tells whether there is something to commit.
 func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty) > 0 }
+
+// Relaxed tells that nobody is known to wait for the transaction that is being filled: it tells of ends of elements, output and marks
+// alone, and no array is complete by it.
+func (m *Machine) Relaxed() bool {
+	t := m.txn
+	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members) == 0
+}
 
 // Gen numbers the transaction that is being filled; TakeTxn hands it out and begins the next.
 func (m *Machine) Gen() uint64 { return m.gen }

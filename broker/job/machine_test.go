@@ -452,6 +452,23 @@ func (w *world) settle() {
 	}
 }
 
+// Found by the simulation: a sync that was overtaken by a later one, on another way through the tree, told of a past in which a run
+// had not started yet; it was started a second time.
+func TestASyncThatWasOvertakenIsRefused(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	b := w.brokers[0]
+	w.step(Submitted{[]Item{{Spec: w.specs[true], N: 1, Urgency: 16}}})
+	w.commitAll()
+	w.lostContact(b)
+	w.connect(b)
+	w.schedule()
+	require.Len(t, b.runs, 1)
+	w.lostContact(b)
+	late := w.step(Synced{Rank: 0, UUID: b.uuid, Session: b.session - 1})
+	require.True(t, late.Stale)
+	require.Empty(t, late.Queue)
+}
+
 func TestEveryElementEndsOnceWhateverBreaks(t *testing.T) {
 	for seed := int64(0); seed < 300; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -20,6 +20,7 @@ type rank struct {
 	id      int32
 	uuid    string
 	session uint64 // 0 = none that may get starts
+	latest  uint64 // the highest session of uuid: an earlier one that comes late by another way tells of the past
 	last    time.Time
 	lost    bool // its way broke; at last+lease+margin its runs are given up
 	over    bool // they were: the session may not renew
@@ -85,7 +86,10 @@ func (m *Machine) onMember(ev MemberChanged) {
 		if r.uuid != "" && r.uuid != ev.Row.UUID {
 			m.loseRank(r, "its broker was replaced")
 		}
-		r.uuid, r.lost = ev.Row.UUID, false
+		if r.uuid != ev.Row.UUID {
+			r.uuid, r.latest = ev.Row.UUID, 0
+		}
+		r.lost = false
 	case "lost":
 		m.silence(r, ev.Reason)
 	default: // dead, left
@@ -136,14 +140,14 @@ func (e *elem) part(rank int32) *part {
 
 func (m *Machine) onSynced(ev Synced) {
 	r := m.rank(ev.Rank)
-	if r.uuid == ev.UUID && ev.Session < r.session {
+	if r.uuid == ev.UUID && ev.Session <= r.latest {
 		m.out.Stale = true
 		return
 	}
 	if r.uuid != "" && r.uuid != ev.UUID {
 		m.loseRank(r, "its broker was replaced")
 	}
-	r.uuid, r.session, r.last, r.lost, r.over = ev.UUID, ev.Session, m.clock, false, false
+	r.uuid, r.session, r.latest, r.last, r.lost, r.over = ev.UUID, ev.Session, ev.Session, m.clock, false, false
 	clear(r.specs)
 	listed := make(map[RunKey]bool, len(ev.Runs))
 	for i := range ev.Runs {

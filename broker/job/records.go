@@ -240,6 +240,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	}
 	m.txn.Ended = append(m.txn.Ended, row)
 	m.next.ended = append(m.next.ended, e)
+	m.next.completes = m.next.completes || a.ended == a.row.N
 	m.unstored++
 	m.touch(e)
 }

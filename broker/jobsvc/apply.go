@@ -186,13 +186,20 @@ func (s *Service) await(p pending) {
 	}
 }
 
+// relaxed is how much longer the ends of elements wait while their arrays go on: a commit costs as much as a tenth of a job.
+const relaxed = 8
+
 func (s *Service) commitIfDue() {
 	c := &s.committer
 	c.due = time.Time{}
 	if c.busy || !s.m.Dirty() {
 		return
 	}
-	at := c.last.Add(s.cfg.Window)
+	window := s.cfg.Window
+	if s.m.Relaxed() {
+		window *= relaxed
+	}
+	at := c.last.Add(window)
 	if c.retryAt.After(at) {
 		at = c.retryAt
 	}

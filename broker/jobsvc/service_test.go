@@ -449,3 +449,23 @@ func TestALongListingComesInSeveralRequestsAndMissesNothing(t *testing.T) {
 	require.Len(t, seen, 65001)
 	require.Len(t, jobs, 65001)
 }
+
+func TestEndsWithinAnArrayShareACommitAndItsLastEndDoesNotWait(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	items := r.run(r.submit(2), 1, 2)
+	end := func(it api.StartItem) time.Duration {
+		r.now = r.now.Add(time.Second)
+		r.handle(&rpc.Request{Topic: api.ExecReport.Topic, Tag: 99, Peer: "test", Body: rpc.Payload{Value: api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1,
+			Records: []api.Record{{Kind: api.RecOutput, Ref: it.Ref, Stream: 1, Offset: r.now.UnixNano(), Data: []byte("x")}}}}})
+		r.handle(r.pending[0]) // the last commit is long ago: this one went at once
+		r.pending = nil
+		r.handle(&rpc.Request{Topic: api.ExecReport.Topic, Tag: 99, Peer: "test", Body: rpc.Payload{Value: api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1,
+			Records: []api.Record{{Kind: api.RecEnded, Ref: it.Ref, Start: 1, Time: 2}}}}})
+		wait := r.wake.Sub(r.now)
+		r.settle()
+		return wait
+	}
+	require.Equal(t, 16*time.Millisecond, end(items[0]))
+	require.Equal(t, 2*time.Millisecond, end(items[1]))
+}

@@ -68,7 +68,7 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 	defer dir.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr)}
+	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr), rush: tuneRush(e)}
 	defer p.close()
 	b, err := p.build(cancel)
 	if err != nil {
@@ -95,8 +95,25 @@ func tuneMemory(e *env, rank int) {
 		debug.SetGCPercent(percent)
 	}
 	if e.getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(min(runtime.NumCPU(), 4))
+		runtime.GOMAXPROCS(procs(false))
 	}
+}
+
+// procs is how many cpus a broker uses. Those of few leaves it to tasks when many short ones come: its goroutines, waking each other
+// from cpu to cpu, would cost each a tenth of a millisecond.
+func procs(rush bool) int {
+	if rush {
+		return min(max(runtime.NumCPU()/4, 1), 4)
+	}
+	return min(runtime.NumCPU(), 4)
+}
+
+// tuneRush is proc.Config.Rush.
+func tuneRush(e *env) func(on bool) {
+	if e.getenv("GOMAXPROCS") != "" {
+		return nil
+	}
+	return func(on bool) { runtime.GOMAXPROCS(procs(on)) }
 }
 
 // newLog is the broker's log on standard error, which the supervisor has put into a file.

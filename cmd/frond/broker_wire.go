@@ -30,6 +30,7 @@ type brokerProcess struct {
 	rank   int32
 	again  bool // the other brokers of the instance live
 	log    *zap.Logger
+	rush   func(on bool) // proc.Config.Rush
 	driver *proc.Driver
 	store  *store.Store // the leader's
 }
@@ -84,7 +85,7 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 		return broker.ServiceSpec{}, fmt.Errorf("resources of broker %d: %w", p.rank, err)
 	}
 	driver, err := proc.New(proc.Config{Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
-		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath})
+		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath, Rush: p.rush})
 	if err != nil {
 		return broker.ServiceSpec{}, err
 	}

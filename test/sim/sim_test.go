@@ -16,7 +16,7 @@ func small(seed uint64) Config {
 }
 
 func full(seed uint64) Config {
-	return Config{Seed: seed, Brokers: 1000, Cores: 4, Fanout: 32, Jobs: 100000, Faults: 90 * time.Second, Limit: 2 * time.Hour}
+	return Config{Seed: seed, Brokers: 1000, Cores: 4, Fanout: 32, Jobs: 100000, Faults: time.Minute, Limit: 2 * time.Hour}
 }
 
 func envInt(name string, def int) int {

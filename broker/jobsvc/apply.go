@@ -104,9 +104,6 @@ func (s *Service) onAllocs(in api.SchedAllocs) {
 }
 
 func (s *Service) onSync(r *rpc.Request, req api.ExecSyncReq) error {
-	if s.stopping && s.keep {
-		return wire.Errorf(wire.Unavailable, "the instance is shutting down")
-	}
 	ev := job.Synced{Rank: req.Rank, UUID: req.UUID, Session: req.Session, Runs: make([]job.SyncRun, len(req.Runs))}
 	for i := range req.Runs {
 		run := &req.Runs[i]
@@ -138,9 +135,6 @@ func (s *Service) onRenew(r *rpc.Request, req api.ExecRenewReq) error {
 
 // onReport takes records; the answer waits until they are durable.
 func (s *Service) onReport(r *rpc.Request, req api.ExecReportReq) error {
-	if s.stopping && s.keep {
-		return wire.Errorf(wire.Unavailable, "the instance is shutting down")
-	}
 	ev := job.Reported{Rank: req.Rank, UUID: req.UUID, Session: req.Session, Records: make([]job.Record, len(req.Records))}
 	for i := range req.Records {
 		c := &req.Records[i]

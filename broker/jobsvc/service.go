@@ -225,7 +225,8 @@ func (s *Service) onMembership(n api.Membership) {
 	s.step(job.MemberChanged{Row: row, Reason: n.Reason})
 }
 
-// onStopping ends the instance's jobs: all are cancelled, or with Keep what is not finished stays in the store as it is.
+// onStopping ends the instance's jobs: all are cancelled, or with Keep what is not finished stays in the store as it is. Reports are taken to
+// the end: what finished by itself is recorded, and what the stop ends comes with an exception "lease" and is to run again.
 func (s *Service) onStopping(n api.Stopping) {
 	s.stopping, s.keep = true, n.Keep
 	s.out.Notify("sched", api.SchedHold{Hold: true})

@@ -1,7 +1,6 @@
 package job
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/frond-hpc/frond/jobspec"
@@ -297,10 +296,4 @@ func (e *elem) check() error {
 		return fmt.Errorf("state %v, the log says %v", e.state, s.State)
 	}
 	return nil
-}
-
-// ExceptionJSON encodes an exception as an event's context.
-func ExceptionJSON(x Exception) string {
-	b, _ := json.Marshal(x)
-	return string(b)
 }

@@ -20,9 +20,8 @@ func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
 		idx = 0 // all elements share it
 	}
 	if ok {
-		if row, spec, env, found := s.m.Row(arr); found && (req.Key == "jobspec" || req.Key == "environment") {
+		if _, spec, env, found := s.m.Row(arr); found && (req.Key == "jobspec" || req.Key == "environment") {
 			text, err := submission(req.Key, spec.JSON, envData(env))
-			_ = row
 			return s.info(r, text, err)
 		}
 		if v, active := s.m.View(arr, idx); active {

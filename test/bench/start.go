@@ -150,6 +150,7 @@ func rttRows(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer func() { _, _ = in.stop() }()
+	time.Sleep(2 * time.Second) // 64 brokers that have just started are busy with themselves
 	local, err := in.rtt(ctx, 0)
 	if err != nil {
 		return nil, err

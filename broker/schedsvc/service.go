@@ -109,13 +109,14 @@ func (s *Service) act(action any) {
 	}
 }
 
-// timeAt converts back; what is not in the future is now, to the nanosecond.
+// timeAt converts back; what is not in the future is now, to the nanosecond. What is gets a microsecond more: epoch seconds as a float are
+// good to a quarter of one, and a wake that came too early by rounding would ask for itself again at once, for ever on virtual time.
 func (s *Service) timeAt(at float64) time.Time {
 	if at <= seconds(s.now) {
 		return s.now
 	}
 	whole, part := math.Modf(at)
-	return time.Unix(int64(whole), int64(part*1e9))
+	return time.Unix(int64(whole), int64(part*1e9)).Add(time.Microsecond)
 }
 
 func (s *Service) request(r *rpc.Request) {

@@ -160,3 +160,17 @@ func TestFCFSCanBeChosen(t *testing.T) {
 	require.True(t, errors.Is(Config{Policy: "lifo"}.Valid(), &wire.Error{Code: wire.Invalid}))
 	require.ErrorContains(t, Config{Policy: "lifo"}.Valid(), "[easy fcfs]")
 }
+
+// Found by the simulation: a full seed stood still at one moment of virtual time.
+func TestAWakeIsNeverTooEarlyByRounding(t *testing.T) {
+	s := New(Config{})
+	for i := range 2000 {
+		s.now = time.Unix(1_800_000_000, int64(i)*137+1)
+		for _, d := range []float64{2.4e-7, 5e-7, 1e-6, 0.1, 1} {
+			at := seconds(s.now) + d
+			if got := s.timeAt(at); at > seconds(s.now) && (seconds(got) < at || !got.After(s.now)) {
+				t.Fatalf("asked for %.9f at %v, got %v", at, s.now, got)
+			}
+		}
+	}
+}

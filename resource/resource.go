@@ -3,6 +3,8 @@
 // matched. It is pure.
 package resource
 
+import "github.com/frond-hpc/frond/resource/idset"
+
 // Node describes one node as its broker offers it. Core and gpu ids are logical, zero-origin per node.
 type Node struct {
 	Index      int      // place in the instance's R ("rank" in R_lite); stable for the node's life
@@ -28,4 +30,13 @@ type NodeAlloc struct {
 type Alloc struct {
 	Nodes     []NodeAlloc // ascending by Node
 	Exclusive bool
+}
+
+// Ranks is the idset of the nodes' indexes ("ranks" in R).
+func (a *Alloc) Ranks() string {
+	var set idset.Set
+	for i := range a.Nodes {
+		set.Add(a.Nodes[i].Node)
+	}
+	return set.String()
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/jobspec"
-	"github.com/frond-hpc/frond/resource"
-	"github.com/frond-hpc/frond/resource/idset"
 )
 
 // load takes over what an earlier leader left. Nothing is started until every broker of its that may be alive has synced, is known
@@ -208,12 +206,3 @@ func (m *Machine) exitOver(key RunKey) {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// ranksOf is the idset of an allocation's nodes.
-func ranksOf(res *resource.Alloc) string {
-	var set idset.Set
-	for i := range res.Nodes {
-		set.Add(res.Nodes[i].Node)
-	}
-	return set.String()
-}

@@ -230,7 +230,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	row := ElementRow{ID: e.id(), Array: a.row.ID, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
 		Start: e.tRun, End: t, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}
 	if e.res != nil {
-		row.Nodelist, row.Ranks = m.nodelist(e), ranksOf(e.res)
+		row.Nodelist, row.Ranks = m.nodelist(e), e.res.Ranks()
 	}
 	a.running--
 	a.ended++

@@ -79,35 +79,6 @@ func (m *Machine) View(arr jobspec.ID, idx int) (View, bool) {
 	return View{}, false
 }
 
-// Each calls f for the active elements of an array, the running ones first, until f returns false. With collapse a run of pending
-// elements comes as one View.
-func (m *Machine) Each(arr jobspec.ID, collapse bool, f func(View) bool) bool {
-	a := m.arrays[arr]
-	if a == nil {
-		return true
-	}
-	for _, e := range a.sortedActive() {
-		if !f(m.view(a, e)) {
-			return false
-		}
-	}
-	for _, e := range a.again {
-		if !f(m.view(a, e)) {
-			return false
-		}
-	}
-	if collapse {
-		n := a.pending - len(a.again)
-		return n == 0 || f(m.pendingView(a, a.firstPending(), n))
-	}
-	for idx := a.next; idx < a.row.N; idx++ {
-		if !a.skipped(idx) && !f(m.pendingView(a, idx, 1)) {
-			return false
-		}
-	}
-	return true
-}
-
 // EachRunning calls f for the active elements of an array by index.
 func (m *Machine) EachRunning(arr jobspec.ID, f func(View)) {
 	if a := m.arrays[arr]; a != nil {

@@ -183,14 +183,6 @@ func nodelist(names []string) string {
 	return hostlist.Encode(names)
 }
 
-func ranksOf(res *resource.Alloc) string {
-	var set idset.Set
-	for i := range res.Nodes {
-		set.Add(res.Nodes[i].Node)
-	}
-	return set.String()
-}
-
 func countNodes(ranks string) int {
 	set, err := idset.Parse(ranks)
 	if err != nil {

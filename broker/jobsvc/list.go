@@ -165,10 +165,12 @@ func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 		arr, _, idx, ok := s.m.Lookup(id)
 		switch {
 		case ok && idx < 0:
-			s.m.Each(arr, req.Collapse, func(v job.View) bool {
+			add := func(v job.View) bool {
 				active[id] = append(active[id], s.active(&v))
 				return true
-			})
+			}
+			s.m.EachRunning(arr, func(v job.View) { add(v) })
+			s.m.EachPending(arr, 0, req.Collapse, add)
 		case ok:
 			if v, ok := s.m.View(arr, idx); ok {
 				active[id] = append(active[id], s.active(&v))
@@ -232,7 +234,7 @@ func (s *Service) placed(info *api.JobInfo, res *resource.Alloc) {
 			names[i] = n.Name
 		}
 	}
-	info.Nodelist, info.Ranks = nodelist(names), ranksOf(res)
+	info.Nodelist, info.Ranks = nodelist(names), res.Ranks()
 }
 
 // submitted makes the part of a record that follows from the submission.

@@ -25,6 +25,8 @@ type Part struct {
 	GPUs      resource.Mask
 	FirstTask int
 	NTasks    int
+	MemMiB    int64 // memory that its tasks here may use together; 0 = none was asked for
+	GPUParts  []int // hundredths taken of each gpu of GPUs, in order of their ids; nil = whole ones
 }
 
 // Spec is what runs share. Job and Env are immutable; Env holds NAME=value entries, each ended by NUL.

@@ -36,11 +36,12 @@ func (c *Count) Type() string { return "N" }
 type Options struct {
 	Command []string // argv
 
-	NTasks       Count // -n: tasks, each in a slot of its own
-	CoresPerTask Count // -c
-	GPUsPerTask  Count // -g
-	Nodes        Count // -N
-	Exclusive    bool  // -x: whole nodes
+	NTasks       Count  // -n: tasks, each in a slot of its own
+	CoresPerTask Count  // -c
+	GPUsPerTask  Count  // -g
+	Nodes        Count  // -N
+	Exclusive    bool   // -x: whole nodes
+	Mem          string // --mem: for each slot
 
 	Cores        Count // --cores: total, instead of per task
 	TasksPerNode Count // --tasks-per-node
@@ -77,6 +78,11 @@ func Build(o Options) (*Jobspec, error) {
 		return nil, err
 	}
 	r, count, err := o.resources()
+	if err == nil && o.Mem != "" {
+		if r.MemMiB, err = ParseMemory(o.Mem); err != nil {
+			err = fmt.Errorf("--mem: %w", err)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

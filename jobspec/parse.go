@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -304,6 +305,27 @@ func setOnce[T int | int64](field *T, n T) error {
 // memUnits are units of memory in bytes.
 var memUnits = map[string]float64{
 	"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}
+
+// ParseMemory reads --mem: a number with a unit K, M, G or T (powers of 1024) or one of Memory's; without one MiB. It returns MiB, rounded up.
+func ParseMemory(text string) (int64, error) {
+	number := strings.TrimRight(text, "BKMGTikgmtb")
+	unit := text[len(number):]
+	n, err := strconv.ParseFloat(number, 64)
+	if len(unit) == 1 && unit != "B" {
+		unit = strings.ToUpper(unit) + "iB"
+	}
+	if unit == "" {
+		unit = "MiB"
+	}
+	bytes, known := memUnits[unit]
+	if err != nil || !known || !(n > 0) || math.IsInf(n, 0) || strings.ContainsAny(number, "xXpP_nN") {
+		return 0, fmt.Errorf("%q is not an amount of memory such as 500M or 1.5G", clip(text))
+	}
+	if mib := math.Ceil(n * bytes / (1 << 20)); mib <= maxMemMiB {
+		return int64(mib), nil
+	}
+	return 0, fmt.Errorf("%s is more than %d MiB", clip(text), maxMemMiB)
 }
 
 // Memory converts n of a unit (B, kB … TB, KiB … TiB; empty = MiB) to MiB, rounding up.

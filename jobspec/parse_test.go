@@ -249,3 +249,16 @@ func BenchmarkParseFull(b *testing.B) {
 		}
 	}
 }
+
+func TestMemoryIsReadAsPeopleWriteIt(t *testing.T) {
+	for text, want := range map[string]int64{"500": 500, "500M": 500, "500m": 500, "2G": 2048, "1.5g": 1536, "1T": 1 << 20, "1GB": 954, "1GiB": 1024,
+		"1K": 1, "1B": 1, "1e3": 1000} {
+		mib, err := ParseMemory(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, mib, text)
+	}
+	for _, text := range []string{"", "0", "-1G", "G", "1X", "1mib", "NaN", "inf", "0x10", "1_0", "1e30", "1GG", "4096T"} {
+		_, err := ParseMemory(text)
+		require.Error(t, err, text)
+	}
+}

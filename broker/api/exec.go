@@ -100,6 +100,8 @@ type (
 		GPUs      resource.Mask
 		FirstTask int // task ranks FirstTask … FirstTask+NTasks-1
 		NTasks    int
+		MemMiB    int64 // memory that all slots of the job here may use together; 0 = none was asked for
+		GPUParts  []int // hundredths taken of each gpu of GPUs, in order of their ids; nil = they are taken whole
 	}
 	// StartItem is one job to start on this broker.
 	StartItem struct {

@@ -39,7 +39,8 @@ func startRuns(req *api.ExecStartReq) (any, error) {
 		it := &req.Starts[i]
 		from := len(parts)
 		for _, p := range it.Parts {
-			parts = append(parts, exec.Part{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks})
+			parts = append(parts, exec.Part{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks,
+				MemMiB: p.MemMiB, GPUParts: p.GPUParts})
 		}
 		ev.Starts[i] = exec.Start{Ref: refOf(it.Ref), SpecID: it.Spec, Array: it.Array, Index: it.Index, Size: it.Size, CC: it.CC, BCC: it.BCC,
 			Parts: parts[from:len(parts):len(parts)], NTasks: it.NTasks, NNodes: it.NNodes, Nodelist: it.Nodelist, Limit: seconds(it.Limit), Watched: it.Watched}
@@ -84,7 +85,8 @@ func (s *Service) syncReq(a exec.CallSync) api.ExecSyncReq {
 		r := &a.Runs[i]
 		parts := make([]api.NodePart, len(r.Parts))
 		for k, p := range r.Parts {
-			parts[k] = api.NodePart{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks}
+			parts[k] = api.NodePart{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks,
+				MemMiB: p.MemMiB, GPUParts: p.GPUParts}
 		}
 		req.Runs[i] = api.RunState{Ref: refTo(r.Ref), Parts: parts, Start: r.Start, End: r.End, Ended: r.Ended, NNodes: r.NNodes}
 	}

@@ -219,8 +219,7 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	req := &e.arr.spec.Job.Request
 	res := &resource.Alloc{Exclusive: req.Exclusive}
 	for _, p := range run.Parts {
-		slots := max(p.NTasks, 1) // more than there were only where a slot has several tasks: then too much memory is booked, not too little
-		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: p.Cores, GPUs: p.GPUs, Slots: slots, MemMiB: req.MemMiB * int64(slots)})
+		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: p.Cores, GPUs: p.GPUs, Slots: max(p.NTasks, 1), MemMiB: p.MemMiB})
 		e.addPart(r.id, p)
 	}
 	e.part(r.id).sent = true

@@ -111,7 +111,8 @@ func (m *Machine) layParts(e *elem) {
 	first := 0
 	for i := range e.res.Nodes {
 		n := &e.res.Nodes[i]
-		p := Part{Node: n.Node, NodeID: i, Cores: n.Cores, GPUs: n.GPUs, FirstTask: first, NTasks: tasks[i]}
+		p := Part{Node: n.Node, NodeID: i, Cores: n.Cores, GPUs: n.GPUs, FirstTask: first, NTasks: tasks[i],
+			MemMiB: e.arr.spec.Job.Request.MemMiB * int64(n.Slots)}
 		first += tasks[i]
 		rank := m.nodes[n.Node].rank
 		e.addPart(rank, p)

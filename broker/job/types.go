@@ -35,6 +35,8 @@ type Part struct {
 	GPUs      resource.Mask
 	FirstTask int
 	NTasks    int
+	MemMiB    int64 // 0 = none asked for
+	GPUParts  []int // hundredths of each of GPUs; nil = whole ones
 }
 
 // Events into the machine, past facts all of them.

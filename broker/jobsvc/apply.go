@@ -75,7 +75,8 @@ func nodeParts(ps []job.Part) []api.NodePart {
 	out := make([]api.NodePart, len(ps))
 	for i := range ps {
 		p := &ps[i]
-		out[i] = api.NodePart{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks}
+		out[i] = api.NodePart{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks,
+			MemMiB: p.MemMiB, GPUParts: p.GPUParts}
 	}
 	return out
 }
@@ -110,7 +111,8 @@ func (s *Service) onSync(r *rpc.Request, req api.ExecSyncReq) error {
 		parts := make([]job.Part, len(run.Parts))
 		for k := range run.Parts {
 			p := &run.Parts[k]
-			parts[k] = job.Part{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks}
+			parts[k] = job.Part{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks,
+				MemMiB: p.MemMiB, GPUParts: p.GPUParts}
 		}
 		ev.Runs[i] = job.SyncRun{Key: key(run.Ref), Parts: parts, NNodes: run.NNodes, Start: run.Start, Ended: run.Ended}
 	}

@@ -20,7 +20,7 @@ type submitOptions struct {
 	ntasks, nodes, coresPerTask, gpusPerTask string
 	exclusive                                bool
 	cores, tasksPerNode, tasksPerCore        string
-	gpusPerNode                              string
+	gpusPerNode, mem                         string
 	limit, urgency, name, queue              string
 	setopt, setattr, requires                []string
 	env, rlimit                              []string
@@ -65,6 +65,7 @@ func (o *submitOptions) addResources(f *pflag.FlagSet) {
 	f.StringVar(&o.tasksPerNode, "tasks-per-node", "", "`N` tasks on each node, instead of options per task")
 	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "`N` tasks on each core, instead of options per task")
 	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "`N` gpus on each node, instead of options per task")
+	f.StringVar(&o.mem, "mem", "", "memory for each task (slot), `SIZE` as 500M or 2G")
 }
 
 func (o *submitOptions) addStreams(f *pflag.FlagSet) {
@@ -98,7 +99,7 @@ func (r *ruleValue) Type() string   { return "rule" }
 // texts are the options in which {cc} makes the jobs of one submission differ in more than command and file names, so that they
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
-	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode,
+	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
 		&o.limit, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun}
 	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit} {
 		for i := range list {
@@ -175,7 +176,7 @@ func parseSubmitFlags(s string) (int, error) {
 // spec makes the jobspec options of o, without the environment. {cc} in what differs must have been replaced.
 func (o *submitOptions) spec() (jobspec.Options, error) {
 	s := jobspec.Options{
-		Command: o.command, Exclusive: o.exclusive, TimeLimit: o.limit, JobName: o.name, Queue: o.queue,
+		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, JobName: o.name, Queue: o.queue,
 		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
 		Rerun: o.rerun, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
 	}

@@ -30,6 +30,7 @@ type array struct {
 	durable bool
 	watched bool
 	pending int // elements pending or waiting
+	asked   int // how many of them the scheduler has been asked for
 	running int // active, end not yet seen
 	ended   int // ended, durable or not
 	durably int // ended and durable
@@ -37,6 +38,7 @@ type array struct {
 	status  int    // largest wait status
 	exc     string // of the first that failed
 	hiDirty bool
+	uneven  bool // is in Machine.uneven
 }
 
 // elem is an active or waiting element.

@@ -79,14 +79,12 @@ func (m *Machine) endPending(a *array, t Target, exc Exception) {
 	}
 }
 
-// unqueue takes n elements out of the pending ones and out of the scheduler's queue.
+// unqueue takes n elements out of the pending ones.
 func (m *Machine) unqueue(a *array, n int) {
 	a.pending -= n
 	m.totals.Pending -= n
 	m.totals.Running += n
-	if a.durable {
-		m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.row.ID, n})
-	}
+	m.adjust(a)
 }
 
 // endRun ends an active element that has a fatal exception.

@@ -7,7 +7,7 @@ func (m *Machine) onCommitted() {
 	m.taken = m.taken[1:]
 	for _, a := range f.arrays {
 		a.durable = true
-		m.queue(a, a.pending)
+		m.adjust(a)
 	}
 	for _, h := range f.held {
 		if h.e.held && h.e.attempt == h.attempt {

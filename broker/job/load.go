@@ -58,7 +58,7 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 	a.done = [4]int{r.Completed, r.Failed, r.Canceled, r.TimedOut}
 	a.ended, a.durably, a.pending = n, n, l.N-n
 	m.addArray(a)
-	m.queue(a, a.pending)
+	m.adjust(a)
 	for _, s := range l.Starts {
 		if a.isPending(s.Index) {
 			m.claims = append(m.claims, claim{a, s})

@@ -37,6 +37,7 @@ type Machine struct {
 	clock     time.Time
 	batch     map[int32]*RankStarts
 	dirty     []*array // arrays whose hi is to be written
+	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
 // Totals counts elements.
@@ -130,6 +131,7 @@ func (m *Machine) begin(now time.Time) {
 func (m *Machine) end() *Actions {
 	out := m.out
 	m.throttle()
+	m.flushDemand()
 	m.flushStarts()
 	if len(m.timers) > 0 {
 		out.Wake = m.timers[0].at

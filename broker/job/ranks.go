@@ -202,7 +202,7 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 		watched: a.watched, log: eventLog{last: a.row.Submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
 	e.log.addInt(evRestart, m.now, int64(e.attempt))
 	m.activate(e)
-	m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.row.ID, 1})
+	m.adjust(a)
 	return e
 }
 

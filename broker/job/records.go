@@ -198,7 +198,7 @@ func (m *Machine) retry(e *elem, t float64) {
 	a.pending++
 	m.totals.Running--
 	m.totals.Pending++
-	m.queue(a, 1)
+	m.adjust(a)
 	m.touch(e)
 }
 

@@ -27,23 +27,22 @@ func (m *Machine) onSubmitted(ev Submitted) {
 	}
 }
 
-// queue asks the scheduler for resources for n more elements.
-func (m *Machine) queue(a *array, n int) {
-	if n > 0 {
-		m.out.Queue = append(m.out.Queue, Queued{a.row.ID, a.spec, Priority(a.row.Urgency), n})
-	}
-}
-
 func (m *Machine) onAllocated(ev Allocated) {
 	for i := range ev.Allocs {
 		al := &ev.Allocs[i]
 		a := m.arrays[al.Array]
 		var e *elem
 		if a != nil {
-			e = m.takePending(a)
+			a.asked = max(a.asked-1, 0)
+			if m.want(a) > 0 {
+				e = m.takePending(a)
+			}
 		}
-		if e == nil { // cancelled meanwhile
+		if e == nil { // cancelled or held meanwhile
 			m.out.Free = append(m.out.Free, al.ID)
+			if a != nil {
+				m.adjust(a)
+			}
 			continue
 		}
 		m.allocate(e, al)

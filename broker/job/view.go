@@ -237,6 +237,9 @@ func (a *array) check() error {
 	if a.row.N <= 10000 && n+len(a.again) != a.pending {
 		return fmt.Errorf("%d pending, counted %d", a.pending, n+len(a.again))
 	}
+	if a.asked > a.pending {
+		return fmt.Errorf("the scheduler is asked for %d elements, %d are pending", a.asked, a.pending)
+	}
 	for _, e := range a.sortedActive() {
 		if e.state != jobspec.StateRun && e.state != jobspec.StateInactive {
 			return fmt.Errorf("element %d is active in state %v", e.idx, e.state)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -17,35 +16,6 @@ import (
 // reconnectLimit is how long a command keeps trying when the broker is away: a leader is restarted in place.
 const reconnectLimit = 30 * time.Second
 
-var errNoInstance = errors.New("no instance: FROND_URI is not set; start one with 'frond start', or name one of 'frond list' with --instance")
-
-// uri is where the instance is: --instance, else FROND_URI, else the user's only instance.
-func (e *env) uri() (string, error) {
-	if e.target != "" {
-		return e.resolve(e.target)
-	}
-	if uri := e.getenv("FROND_URI"); uri != "" {
-		return uri, nil
-	}
-	return "", errNoInstance
-}
-
-// resolve makes a URI of a URI or of the name of a registered instance.
-func (e *env) resolve(target string) (string, error) {
-	if strings.Contains(target, "://") {
-		return target, nil
-	}
-	reg, err := boot.OpenRegistry(e.getenv)
-	if err != nil {
-		return "", err
-	}
-	entry, err := reg.Get(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New("no instance is called " + target + "; 'frond list' shows them")
-	}
-	return entry.URI, err
-}
-
 // connect dials the instance. A broker that does not answer although its instance is alive is about to be restarted: it gets time.
 func (e *env) connect(ctx context.Context) (*client.Client, error) {
 	uri, err := e.uri()
@@ -53,11 +23,17 @@ func (e *env) connect(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	for end := time.Now().Add(reconnectLimit); ; time.Sleep(20 * time.Millisecond) {
-		c, err := client.Dial(ctx, uri, client.WithVersion(version), client.WithReconnect(reconnectLimit))
+		c, err := e.dial(ctx, uri, client.WithReconnect(reconnectLimit))
 		if err == nil || !transient(err) || !restarting(uri) || time.Now().After(end) || ctx.Err() != nil {
 			return c, err
 		}
 	}
+}
+
+// dial connects to the broker at a URI of any scheme: local, tcp, ssh.
+func (e *env) dial(ctx context.Context, uri string, opts ...client.DialOption) (*client.Client, error) {
+	opts = append(opts, client.WithVersion(version), client.WithDialer("ssh", e.dialSSH), client.WithDialer("tcp", e.dialTCP))
+	return client.Dial(ctx, uri, opts...)
 }
 
 // transient tells whether err may be that of a broker which is just dying or coming up: nobody answers, or the connection broke.

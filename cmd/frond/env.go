@@ -20,6 +20,7 @@ type env struct {
 	lookup func(name string) (string, bool) // one environment variable
 	color  string                           // --color: auto, always, never
 	target string                           // --instance: a name or URI instead of FROND_URI; empty = not given
+	args   []string                         // the command line, without the program's name
 }
 
 // newEnv is the env of this process.
@@ -90,6 +91,7 @@ func (e *env) report(cmd *cobra.Command, err error) {
 
 // run executes the command line args and returns the exit code.
 func (e *env) run(ctx context.Context, args []string) int {
+	e.args = args
 	root := newRoot(e)
 	root.SetArgs(args)
 	root.SetIn(e.stdin)

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
-	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/spf13/cobra"
@@ -23,9 +23,12 @@ func newListCmd(e *env) *cobra.Command {
   online    all its brokers are there
   degraded  some are not
   silent    its leader does not answer
-  remote    it is on another host, nothing is known from here
+  remote    it is on another host, nothing is known from here (--instance ssh://HOST/NAME reaches it)
 
+JOBS are those that wait and those that run. IN is the allocation of another scheduler in which the instance was started.
 What instances left that are surely dead is cleared: their entries and run directories. State directories stay.`,
+		Example: `  frond list
+  frond list --json | jq -r '.[].name'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return listInstances(cmd.Context(), e, asJSON) },
 	}
@@ -42,7 +45,11 @@ type listed struct {
 	Nodes    int     `json:"nodes"`  // brokers expected
 	Online   int     `json:"online"` // brokers online; 0 if unknown
 	State    string  `json:"state"`
+	Pending  int     `json:"pending"` // jobs; 0 if unknown
+	Running  int     `json:"running"`
 	URI      string  `json:"uri"`
+	TCP      string  `json:"tcp,omitempty"`
+	Outer    string  `json:"allocation,omitempty"`
 	StateDir string  `json:"statedir,omitempty"`
 }
 
@@ -57,7 +64,7 @@ func listInstances(ctx context.Context, e *env, asJSON bool) error {
 	}
 	rows := []listed{}
 	for _, entry := range entries {
-		rows = append(rows, look(ctx, entry))
+		rows = append(rows, look(ctx, e, entry))
 	}
 	if asJSON {
 		return writeJSON(e.stdout, rows)
@@ -73,9 +80,13 @@ func writeInstances(w io.Writer, rows []listed) error {
 		if r.State == "degraded" {
 			nodes = fmt.Sprintf("%d/%d", r.Online, r.Nodes)
 		}
-		cells = append(cells, []any{r.Name, r.Host, ageText(now - r.Start), nodes, r.State})
+		jobs := "-"
+		if r.State == "online" || r.State == "degraded" {
+			jobs = fmt.Sprintf("%d+%d", r.Pending, r.Running)
+		}
+		cells = append(cells, []any{r.Name, r.Host, ageText(now - r.Start), nodes, jobs, r.State, cmp.Or(r.Outer, "-")})
 	}
-	return columns(w, "NAME HOST AGE NODES STATE", cells)
+	return columns(w, "NAME HOST AGE NODES JOBS STATE IN", cells)
 }
 
 // liveEntries clears the entries and run directories of dead instances, and returns the rest.
@@ -87,7 +98,7 @@ func liveEntries(e *env, reg boot.Registry) ([]boot.Entry, error) {
 	here := boot.Self()
 	var live []boot.Entry
 	for _, entry := range all {
-		if entry.Live(here) == boot.Dead && !(entry.BootID == here.BootID && boot.Held(entry.RunDir)) {
+		if surelyDead(entry, here) {
 			boot.Clear(entry.RunDir)
 			reg.Remove(entry)
 			continue
@@ -100,27 +111,51 @@ func liveEntries(e *env, reg boot.Registry) ([]boot.Entry, error) {
 }
 
 // look asks an instance how it is.
-func look(ctx context.Context, entry boot.Entry) listed {
+func look(ctx context.Context, e *env, entry boot.Entry) listed {
 	l := listed{Name: entry.Name, Host: entry.Host, PID: entry.PID, Start: entry.Start, Nodes: entry.Size, URI: entry.URI,
-		StateDir: entry.StateDir, State: "remote"}
-	if entry.Live(boot.Self()) == boot.Unknown {
+		TCP: entry.TCP, Outer: entry.Outer, StateDir: entry.StateDir, State: "remote"}
+	here := boot.Self()
+	uri, err := reach(entry, here)
+	if err != nil {
 		return l
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	l.State = "silent"
-	c, err := client.Dial(ctx, entry.URI, client.WithVersion(version))
+	c, err := e.dial(ctx, uri)
 	if err != nil {
+		if entry.Live(here) != boot.Unknown {
+			l.State = "silent"
+		}
 		return l
 	}
 	defer c.Close()
 	rep, err := call(ctx, c, api.OverlayStatus, wire.Any, api.Empty{})
 	if err != nil {
+		l.State = "silent"
 		return l
 	}
 	l.Nodes, l.Online, l.State = max(rep.Size, len(rep.Members)), rep.Online, "online"
 	if l.Online < l.Nodes {
 		l.State = "degraded"
 	}
+	stream(ctx, c, api.Counts, wire.Any, api.CountsReq{}, func(n api.CountsRep) error { // 0 if it does not say
+		l.Pending, l.Running = n.Pending, n.Running
+		return nil
+	})
 	return l
+}
+
+// outerAllocation names the allocation, or the job of an instance, in which this process runs; empty = none.
+func outerAllocation(getenv func(string) string) string {
+	for _, v := range []struct{ name, variable string }{
+		{"frond", "FROND_JOB_ID"}, {"flux", "FLUX_JOB_ID"}, {"slurm", "SLURM_JOB_ID"}, {"lsf", "LSB_JOBID"}, {"pbs", "PBS_JOBID"},
+	} {
+		if id := getenv(v.variable); id != "" {
+			return v.name + " " + id
+		}
+	}
+	if id := getenv("JOB_ID"); id != "" && getenv("SGE_ROOT") != "" {
+		return "sge " + id
+	}
+	return ""
 }

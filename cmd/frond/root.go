@@ -26,7 +26,7 @@ func newRoot(e *env) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
-	flags.StringVar(&e.target, "instance", "", "talk to this instance (a name of 'frond list' or a URI) instead of FROND_URI")
+	flags.StringVar(&e.target, "instance", "", "talk to this instance: a `NAME|URI` of 'frond list' (default: FROND_URI, else your only one)")
 	root.AddCommand(verbs(e)...)
 	return root
 }
@@ -52,6 +52,7 @@ func verbs(e *env) []*cobra.Command {
 		newUptimeCmd(e),
 		newDmesgCmd(e),
 		newVersionCmd(e),
+		newRelayCmd(e),
 		newBrokerCmd(e),
 	}
 	return append(own, jobVerbs(e)...)

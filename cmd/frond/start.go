@@ -29,6 +29,7 @@ type startOptions struct {
 	lease     string
 	policy    string
 	onExit    string
+	listen    string // tcp://HOST:PORT for clients; empty = none
 	command   []string
 }
 
@@ -78,6 +79,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
 	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
+	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
 	f.IntVar(&o.ready, "ready-fd", 0, "")
 	for _, name := range []string{"ready-fd", "test-size", "recovery", "fake-resources"} {
 		f.Lookup(name).Hidden = true
@@ -103,6 +105,9 @@ func (o *startOptions) check() error {
 	}
 	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
 		return fmt.Errorf("--policy: %w", err)
+	}
+	if err := o.checkListen(); err != nil {
+		return err
 	}
 	if o.name == "" {
 		return nil

@@ -37,6 +37,9 @@ func (s *supervisor) prepare() error {
 	if s.live, err = newLiveness(); err != nil {
 		return err
 	}
+	if err := s.listen(); err != nil {
+		return err
+	}
 	s.environ = brokerEnviron(os.Environ())
 	s.makeEntry()
 	return s.info.Save()
@@ -70,7 +73,10 @@ func (s *supervisor) makeRunDir() error {
 func (s *supervisor) makeEntry() {
 	me := boot.Self()
 	s.entry = boot.Entry{Name: s.info.Name, URI: s.info.URI(0), Host: me.Host, BootID: me.BootID, PIDNS: me.PIDNS, PID: me.PID,
-		Ticks: me.Ticks, Start: s.info.Start, Size: s.info.Size, RunDir: s.info.RunDir}
+		Ticks: me.Ticks, Start: s.info.Start, Size: s.info.Size, RunDir: s.info.RunDir, Outer: outerAllocation(s.e.getenv)}
+	if s.listener != nil {
+		s.entry.TCP = s.listener.uri
+	}
 	if !s.info.TempState {
 		s.entry.StateDir = s.info.StateDir
 	}

@@ -49,14 +49,15 @@ type (
 // supervisor starts the brokers of one host, runs the program, and sees to it that nothing is left. All of its state belongs to
 // the goroutine of run; others send it events.
 type supervisor struct {
-	e       *env
-	o       *startOptions
-	info    *boot.Info
-	dir     *boot.RunDir
-	reg     boot.Registry
-	entry   boot.Entry
-	live    *liveness
-	environ []string // of brokers
+	e        *env
+	o        *startOptions
+	info     *boot.Info
+	dir      *boot.RunDir
+	reg      boot.Registry
+	entry    boot.Entry
+	live     *liveness
+	listener *clientListener // nil without --listen
+	environ  []string        // of brokers
 
 	events   chan any
 	phase    phase
@@ -194,7 +195,7 @@ func (s *supervisor) onOnline(ev evOnline) {
 func (s *supervisor) register() {
 	var err error
 	if s.reg, err = boot.OpenRegistry(s.e.getenv); err == nil {
-		err = s.reg.Add(s.entry)
+		err = errors.Join(s.publish(), s.reg.Add(s.entry))
 	}
 	if err != nil {
 		s.say("it will not be found by its name %s: %v", s.info.Name, err)
@@ -415,6 +416,9 @@ func (s *supervisor) cleanup() {
 	}
 	if s.reg.Dir != "" {
 		s.reg.Remove(s.entry)
+	}
+	if s.listener != nil {
+		s.listener.close()
 	}
 	if s.live != nil {
 		s.live.w.Close()

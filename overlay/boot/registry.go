@@ -25,6 +25,8 @@ type Entry struct {
 	Size     int     `json:"size"`    // brokers at start
 	RunDir   string  `json:"rundir"`
 	StateDir string  `json:"statedir,omitempty"` // empty for a temporary one
+	TCP      string  `json:"tcp,omitempty"`      // tcp://HOST:PORT where clients on other hosts are taken
+	Outer    string  `json:"outer,omitempty"`    // the allocation that it was started in: slurm 1234
 }
 
 // Registry is the directory of a user's instances: ${FROND_HOME:-~/.frond}/instances.
@@ -59,10 +61,22 @@ func (r Registry) Add(e Entry) error {
 	return nil
 }
 
+// CertFile is where the certificate of an instance lies that takes clients over TCP.
+func (r Registry) CertFile(name string) string { return filepath.Join(r.Dir, name+".cert") }
+
+// AddCert leaves the certificate of an instance for the user's clients on hosts that share the registry but not the run directory.
+func (r Registry) AddCert(e Entry, data []byte) error {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return fmt.Errorf("register certificate: %w", err)
+	}
+	return writeSecret(r.CertFile(e.Name), data)
+}
+
 // Remove deletes the entry of that name if it is still e's: a later instance may have taken the name.
 func (r Registry) Remove(e Entry) {
 	if now, err := r.Get(e.Name); err == nil && now.RunDir == e.RunDir && now.PID == e.PID && now.Start == e.Start {
 		os.Remove(r.path(e.Name))
+		os.Remove(r.CertFile(e.Name))
 	}
 }
 

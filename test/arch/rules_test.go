@@ -27,6 +27,7 @@ var imports = map[string][]string{
 	"overlay/wire": {},
 	"overlay":      {"overlay/wire"},
 	"overlay/...":  {"overlay", "overlay/wire"},
+	"overlay/zmq":  {"overlay", "overlay/wire", "overlay/curve"}, // in a test: libzmq and curve must agree
 
 	"broker/rpc":       {"overlay/wire"},
 	"broker/reactor":   {"broker/rpc", "overlay/wire"},
@@ -61,6 +62,8 @@ var onlyIn = map[string][]string{
 	"github.com/spf13/cobra":            {"cmd/frond/..."},
 	"github.com/vbauerster/mpb/v8":      {"cmd/frond/..."},
 	"golang.org/x/term":                 {"cmd/frond/..."},
+	"golang.org/x/crypto":               {"overlay/curve"},
+	"github.com/BurntSushi/toml":        {"cmd/frond/..."},
 	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "test/..."},
 	"github.com/vmihailenco/msgpack/v5": {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
 }

@@ -35,6 +35,7 @@ quickstart: build ## build, start 4 brokers, run a parameter sweep and show its 
 # First the packages, then whole instances: scripts, kill -9, seeds of simulation. FROND_FULL adds what takes minutes.
 .PHONY: test
 test: build check ## all checks and tests
+	@scripts/testdeps.sh
 	go test -timeout 10m $$(go list ./... | grep -v /test/)
 	FROND_FULL=1 go test -count=1 -p 1 -timeout 40m ./test/...
 

@@ -34,6 +34,7 @@ func (m *Machine) Check() error {
 		}
 	}
 	m.checkRecords(bad)
+	m.checkFences(bad)
 	return errors.Join(errs...)
 }
 
@@ -50,6 +51,28 @@ func (m *Machine) checkRun(r *run, bad func(string, ...any)) {
 		bad("run %v is told to end and nothing will kill it", r.job.Ref)
 	case m.past.has(r.job.Ref):
 		bad("run %v is acknowledged and still there", r.job.Ref)
+	}
+}
+
+// checkFences: a call out belongs to a run that waits for it, one that failed is asked for again, and nobody waits for a run that is over.
+func (m *Machine) checkFences(bad func(string, ...any)) {
+	for call, r := range m.asks {
+		if r.over || r.ask == nil || r.ask.call != call {
+			bad("call %d asks for a fence that run %v does not wait for", call, r.job.Ref)
+		}
+	}
+	for ref, r := range m.runs {
+		if r.ask != nil && r.ask.call == 0 && r.fenceAt == 0 {
+			bad("run %v waits for a fence that nobody asks for", ref)
+		}
+	}
+	for ref, f := range m.fences {
+		if m.past.has(ref) || m.runs[ref] != nil && m.runs[ref].over {
+			bad("a fence of run %v stands, which is over", ref)
+		}
+		if len(f.from) >= f.of || len(f.from) != len(f.keys) {
+			bad("the fence of run %v has %d of %d brokers, %d wait", ref, len(f.from), f.of, len(f.keys))
+		}
 	}
 }
 

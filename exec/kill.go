@@ -107,7 +107,7 @@ func (m *Machine) setLimits(r *run) {
 // reschedule puts the run where its earliest deadline is.
 func (m *Machine) reschedule(r *run) {
 	var at int64
-	for _, t := range [...]int64{r.limitAt, r.warnAt, r.killAt, r.exitAt, r.mockAt} {
+	for _, t := range [...]int64{r.limitAt, r.warnAt, r.killAt, r.exitAt, r.mockAt, r.fenceAt} {
 		at = earliest(at, t)
 	}
 	m.timers.set(r, at)
@@ -120,6 +120,11 @@ func (m *Machine) onDeadline(r *run) {
 	case due(r.mockAt):
 		m.endMock(r)
 		return
+	case due(r.fenceAt):
+		r.fenceAt = 0
+		if r.ask != nil && r.ask.call == 0 {
+			m.askFence(r)
+		}
 	case due(r.warnAt):
 		r.warnAt = 0
 		m.signal(r, r.shell().Signal)

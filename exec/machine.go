@@ -56,6 +56,9 @@ type Machine struct {
 	timers timers
 	past   memory
 
+	fences map[Ref]*fence  // of jobs whose root this broker is
+	asks   map[uint64]*run // our calls for fences
+
 	queue  records
 	paused bool
 
@@ -77,7 +80,7 @@ func New(cfg Config) *Machine {
 	cfg.ReportGap = cmp.Or(cfg.ReportGap, 300*time.Microsecond)
 	cfg.StartedDelay = cmp.Or(cfg.StartedDelay, 5*time.Millisecond)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 128)
-	return &Machine{cfg: cfg, specs: map[uint64]*Spec{}, runs: map[Ref]*run{}, byID: map[RunID]*run{}, past: newMemory(remembered)}
+	return &Machine{cfg: cfg, specs: map[uint64]*Spec{}, runs: map[Ref]*run{}, byID: map[RunID]*run{}, fences: map[Ref]*fence{}, asks: map[uint64]*run{}, past: newMemory(remembered)}
 }
 
 // Step takes one event. The actions returned are valid until the next Step.
@@ -114,6 +117,10 @@ func (m *Machine) dispatch(event any) {
 		m.onKillRuns(ev)
 	case Input:
 		m.onInput(ev)
+	case FenceReply:
+		m.onFenceReply(ev)
+	case FenceAsked:
+		m.onFenceAsked(ev)
 	case Tasks:
 		for i := range ev {
 			m.onTask(&ev[i])

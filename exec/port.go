@@ -10,6 +10,11 @@ package exec
 //	TaskEnded     once, when the task and everything that descends from it is dead and reaped. A task that could not be
 //	              started at all has Note set and no Start.
 //
+// Of a run of several tasks, at any time between the start and the end of them:
+//
+//	TaskFence     all tasks of the run here are in a PMI barrier. Answered by the effect Fence.
+//	TaskAborted   a task asks for the end of its job, with Status and Note
+//
 // A Signal for a run that is still being started is not lost: it hits the task when it runs, or the task ends with that signal
 // without having run.
 type (
@@ -29,6 +34,12 @@ type (
 		Data []byte
 		EOF  bool
 	}
+	// Fence ends the barrier that the run's tasks are in. Pairs (key, value, key, value, …) are what the tasks of the whole job have
+	// put. Nothing happens when the run is gone.
+	Fence struct {
+		Run   RunID
+		Pairs []string
+	}
 	// Flow stops or resumes the reading of output. Tasks that go on writing wait when they are 16 MiB ahead.
 	Flow struct{ Paused bool }
 )
@@ -45,10 +56,13 @@ type TaskEvent struct {
 	MaxRSS int64   // KiB
 	CPU    float64 // seconds
 	Note   string  // why it could not be started
+	Owing  bool    // it took part in PMI and did not finalize: others may wait for it
 	// TaskOutput
 	Stream uint8 // 1 stdout, 2 stderr
 	Data   []byte
 	EOF    bool
+	// TaskFence
+	Pairs []string
 }
 
 // TaskEventKind says what a TaskEvent is.
@@ -59,4 +73,6 @@ const (
 	TaskStarted TaskEventKind = 1 + iota
 	TaskOutput
 	TaskEnded
+	TaskFence
+	TaskAborted
 )

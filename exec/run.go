@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource/hostlist"
 )
 
 // run is one attempt of a job on this broker.
@@ -24,14 +25,17 @@ type run struct {
 	fresh   bool // its Started is held back …
 	freshAt int64
 
-	failed    bool // a task could not be started
+	fences int       // barriers so far
+	ask    *fenceAsk // the one that is asked for
+
+	failed    bool // a task could not be started, or one that the others wait for is gone
 	ending    bool // it was told to end
 	killDelay int64
 
 	// deadlines, 0 = none; due is the earliest and place the one in the heap, counted from 1
-	limitAt, warnAt, killAt, exitAt, mockAt int64
-	due                                     int64
-	place                                   int
+	limitAt, warnAt, killAt, exitAt, mockAt, fenceAt int64
+	due                                              int64
+	place                                            int
 }
 
 type stream struct {
@@ -87,8 +91,40 @@ func (m *Machine) admit(s *Start) *run {
 		m.refuse(r, "the node was sent a start without tasks")
 	case r.job.Spec.Job.Test != nil && !m.cfg.MockInDriver:
 		m.startMock(r)
+	case s.NTasks > 1:
+		m.number(r)
 	}
 	return r
+}
+
+// number finds out which tasks are where.
+func (m *Machine) number(r *run) {
+	j := &r.job
+	counts := []int{j.NTasks}
+	if j.Taskmap != "" {
+		blocks, err := jobspec.ParseTaskmap(j.Taskmap)
+		if err != nil {
+			m.refuse(r, "the node cannot read this job's task map: "+err.Error())
+			return
+		}
+		counts = blocks.Counts(j.NNodes)
+	}
+	var names []string
+	if !r.shell().Numbering.Block() {
+		names, _ = hostlist.Parse(j.Nodelist) // the leader wrote it
+	}
+	var err error
+	if j.Map, err = r.shell().Numbering.Map(counts, names); err != nil {
+		m.refuse(r, "taskmap does not fit: "+err.Error())
+	}
+}
+
+// how a task ended, for people.
+func how(status int) string {
+	if sig := status & 0x7f; sig != 0 {
+		return fmt.Sprintf("signal %d", sig)
+	}
+	return fmt.Sprintf("exit code %d", jobspec.ExitCode(status))
 }
 
 // refuse ends a run that cannot be started.
@@ -110,6 +146,10 @@ func (m *Machine) onTask(ev *TaskEvent) {
 		m.output(r, ev)
 	case TaskEnded:
 		m.taskEnded(r, ev)
+	case TaskFence:
+		m.taskFence(r, ev.Pairs)
+	case TaskAborted:
+		m.taskAborted(r, ev)
 	}
 }
 
@@ -153,6 +193,11 @@ func (m *Machine) taskEnded(r *run, ev *TaskEvent) {
 		r.failed, r.status = true, status
 		m.record(r, Record{Kind: RecException, Type: typeExec, Note: ev.Note, Status: status})
 	}
+	if ev.Owing && ev.Status != 0 && !r.failed && !r.ending && r.job.NTasks > 1 { // the others would wait for it in a barrier
+		ev.Note = fmt.Sprintf("task %d ended (%s) before it had finalized PMI", ev.Task, how(ev.Status))
+		r.failed, r.status = true, status
+		m.record(r, Record{Kind: RecException, Type: typeExec, Note: ev.Note, Status: status})
+	}
 	if r.ended == r.ntasks {
 		m.finish(r, ev.Time)
 		return
@@ -183,8 +228,9 @@ func (m *Machine) finish(r *run, t float64) {
 	if r.fresh { // the Ended says it all
 		r.fresh = false
 	}
-	r.limitAt, r.warnAt, r.killAt, r.exitAt, r.mockAt = 0, 0, 0, 0, 0
+	r.limitAt, r.warnAt, r.killAt, r.exitAt, r.mockAt, r.fenceAt = 0, 0, 0, 0, 0, 0
 	m.timers.set(r, 0)
+	m.endFences(r)
 	delete(m.byID, r.job.ID)
 	if r.discard {
 		m.forget(r)

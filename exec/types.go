@@ -54,6 +54,9 @@ type Start struct {
 	Nodelist string
 	Limit    time.Duration // of run time; 0 = none
 	Watched  bool          // someone looks at the output as it comes
+	Taskmap  string        // tasks on each node, numbered node by node; "" = the job has one node or one task
+	Root     int32         // broker of the job's first node
+	Brokers  int           // how many brokers the job has tasks on; 0 and 1 mean this one
 }
 
 // Job is a run as the driver gets it. Immutable.
@@ -61,6 +64,19 @@ type Job struct {
 	ID   RunID
 	Spec *Spec
 	Start
+	Map jobspec.Taskmap // of a job of several tasks: which task is on which node
+}
+
+// Tasks are the ranks of a part's tasks, in ascending order.
+func (j *Job) Tasks(p *Part) []int {
+	if j.Map != nil && !j.Spec.Job.Shell.Numbering.Block() {
+		return j.Map.Tasks(p.NodeID)
+	}
+	ids := make([]int, p.NTasks)
+	for i := range ids {
+		ids[i] = p.FirstTask + i
+	}
+	return ids
 }
 
 // RunState is a run in a sync.
@@ -152,6 +168,21 @@ type (
 		Data    []byte
 		EOF     bool
 	}
+	// FenceReply answers the CallFence with that number. Failed: ask again.
+	FenceReply struct {
+		Call   uint64
+		Failed bool
+		Pairs  []string
+	}
+	// FenceAsked: a broker of a job whose root is here has all its tasks in their Seq-th barrier. Answered by a FenceDone with Key.
+	FenceAsked struct {
+		Key   any
+		Ref   Ref
+		Seq   int
+		Rank  int32
+		Of    int // brokers of the job
+		Pairs []string
+	}
 	// Tasks is what the driver reports.
 	Tasks []TaskEvent
 	// Tick: the time asked for has come.
@@ -177,6 +208,22 @@ type (
 	CallRenew struct {
 		Call    uint64
 		Session uint64
+	}
+	// CallFence asks a job's root for a fence: answered by FenceReply.
+	CallFence struct {
+		Call  uint64
+		Root  int32
+		Ref   Ref
+		Seq   int
+		Rank  int32
+		Of    int
+		Pairs []string
+	}
+	// FenceDone answers FenceAsked events. Pairs is immutable.
+	FenceDone struct {
+		Keys   []any
+		Failed bool
+		Pairs  []string
 	}
 	// WakeAt asks for a Tick, in place of the one asked for before.
 	WakeAt struct{ T time.Time }

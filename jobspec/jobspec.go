@@ -65,7 +65,20 @@ type ShellOptions struct {
 	ExitTimeout    float64 // seconds after the first task's exit until the rest is killed; <0 none; default 30
 	ExitOnError    bool
 	Unbuffered     bool
-	Label          bool // stdout and stderr lines are prefixed with "RANK: "
+	Label          bool   // stdout and stderr lines are prefixed with "RANK: "
+	PMI            string // "" = for jobs of several tasks, "simple", "off"
+	PMINoMap       bool   // do not tell PMI programs which tasks share a node
+	Numbering      Numbering
+	PTY            PTY
+	EnvExpand      map[string]string // variables whose values are templates
+	Verbose        int               // 1, 2: messages about the start of tasks on their standard error
+}
+
+// PTY says which tasks have a terminal (shell option pty).
+type PTY struct {
+	Ranks       string // idset of task ranks, "all", "" = none
+	Interactive bool   // task 0's output and input belong to who is attached: task 0 waits for them
+	Capture     bool   // its output goes to the store, too
 }
 
 // Output says where one stream goes.

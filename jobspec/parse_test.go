@@ -41,7 +41,7 @@ func TestParseReadsEveryField(t *testing.T) {
 	require.Equal(t, ShellOptions{
 		Stdout: Output{Path: "out.{{id}}", Append: true, Label: true}, Stderr: Output{Path: "out.{{id}}", Append: true, Label: true},
 		Stdin: "in", CPUAffinity: "per-task", GPUAffinity: "off", RLimit: map[string]int64{"core": 0, "nofile": -1}, Umask: 0o27, Nice: 5,
-		Signal: 12, SignalLeft: 60, KillTimeout: 2.5, ExitTimeout: -1, ExitOnError: true, Label: true,
+		Signal: 12, SignalLeft: 60, KillTimeout: 2.5, ExitTimeout: -1, ExitOnError: true, Label: true, Verbose: 2,
 	}, js.Shell)
 	require.NotContains(t, js.System, "environment")
 	require.Equal(t, json.Number("12345678901234567890"), js.User["tag"], "large integers are not rounded")

@@ -263,6 +263,8 @@ func (js *Jobspec) fillOption(key string, v any) (err error) {
 		sh.ExitOnError, err = optFlag(v, false)
 	case "per-resource":
 		return js.fillPerResource(v)
+	default:
+		return js.fillTaskOption(key, v)
 	}
 	return err
 }

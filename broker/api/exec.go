@@ -25,6 +25,18 @@ import (
 //	          or at once when the broker's process is known dead; from then on it answers Resync to the old session.
 //	failure   the leader restarts: a new epoch; exec syncs. exec's broker restarts: a new UUID; what ran there is dead.
 
+// The protocol among the brokers of one job, for PMI (exec/pmi). A job's root is the broker of its first node.
+//
+//	fence     When all tasks of a run on a broker are in a barrier, exec calls exec.fence at the root (its own broker, too) with what
+//	          they have put since the one before. The root answers all when the last of the job's brokers has asked: with the puts of
+//	          all. Barriers are counted from 1; the root keeps what the last one gave, for a broker whose answer was lost.
+//	failure   A call that fails is repeated every 500 ms while the run goes on. The root answers NotFound when its part of the run is
+//	          over: the leader then ends the others (exit timeout, exit-on-error, an exception). A root that is lost is a lost part.
+//	teardown  With the run. A fence of a run that never comes to the root is given up after ten minutes.
+
+// ExecFence is one barrier of a job. It may be asked for again.
+var ExecFence = rpc.Method[ExecFenceReq, ExecFenceRep]{Topic: "exec.fence", Idempotent: true}
+
 // ExecSync is the start of a session.
 var ExecSync = rpc.Method[ExecSyncReq, ExecSyncRep]{Topic: "job.exec-sync", Idempotent: true}
 
@@ -119,6 +131,9 @@ type (
 		Nodelist string  // hostlist of the whole job's nodes
 		Limit    float64 // seconds of run time; 0 = none
 		Watched  bool    // someone is attached: stream output promptly through pipes
+		Taskmap  string  // of a job of several tasks on several nodes: how many tasks each has (RFC 34), numbered node by node
+		Root     int32   // broker of the job's first node
+		Brokers  int     // how many brokers have parts
 	}
 	// ExecStartReq starts a batch. Drop names specs that the node may forget.
 	ExecStartReq struct {
@@ -142,6 +157,19 @@ type (
 		Task    int    `msgpack:"task"` // -1 = all tasks
 		Data    []byte `msgpack:"data"`
 		EOF     bool   `msgpack:"eof"`
+	}
+
+	// ExecFenceReq is what a broker's tasks have put before their Seq-th barrier: key, value, key, value, …
+	ExecFenceReq struct {
+		Run   RunRef   `msgpack:"run"`
+		Seq   int      `msgpack:"seq"`
+		Rank  int32    `msgpack:"rank"`
+		Of    int      `msgpack:"of"` // brokers of the job
+		Pairs []string `msgpack:"pairs,omitempty"`
+	}
+	// ExecFenceRep is what all tasks of the job have put.
+	ExecFenceRep struct {
+		Pairs []string `msgpack:"pairs,omitempty"`
 	}
 
 	// Record is one fact in a node's report. Kind tells which fields count.

@@ -8,6 +8,7 @@ import (
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/exec"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
 )
 
 func refOf(r api.RunRef) exec.Ref { return exec.Ref{Job: r.Job, Attempt: r.Attempt, Epoch: r.Epoch} }
@@ -43,7 +44,8 @@ func startRuns(req *api.ExecStartReq) (any, error) {
 				MemMiB: p.MemMiB, GPUParts: p.GPUParts})
 		}
 		ev.Starts[i] = exec.Start{Ref: refOf(it.Ref), SpecID: it.Spec, Array: it.Array, Index: it.Index, Size: it.Size, CC: it.CC, BCC: it.BCC,
-			Parts: parts[from:len(parts):len(parts)], NTasks: it.NTasks, NNodes: it.NNodes, Nodelist: it.Nodelist, Limit: seconds(it.Limit), Watched: it.Watched}
+			Parts: parts[from:len(parts):len(parts)], NTasks: it.NTasks, NNodes: it.NNodes, Nodelist: it.Nodelist, Limit: seconds(it.Limit), Watched: it.Watched,
+			Taskmap: it.Taskmap, Root: it.Root, Brokers: it.Brokers}
 	}
 	return ev, nil
 }
@@ -66,6 +68,20 @@ func killRuns(req *api.ExecKillReq) (any, error) {
 
 func input(req *api.ExecInputReq) (any, error) {
 	return exec.Input{Session: req.Session, Run: refOf(req.Run), Task: req.Task, Data: req.Data, EOF: req.EOF}, nil
+}
+
+func fenceAsked(r *rpc.Request) func(*api.ExecFenceReq) (any, error) {
+	return func(req *api.ExecFenceReq) (any, error) {
+		if req.Of < 1 || req.Seq < 1 {
+			return nil, wire.Errorf(wire.Invalid, "fence %d of %d brokers", req.Seq, req.Of)
+		}
+		return exec.FenceAsked{Key: r, Ref: refOf(req.Run), Seq: req.Seq, Rank: req.Rank, Of: req.Of, Pairs: req.Pairs}, nil
+	}
+}
+
+func fenceReply(call uint64, res *rpc.Response) exec.FenceReply {
+	rep, err := api.ExecFence.DecodeReply(res)
+	return exec.FenceReply{Call: call, Failed: err != nil, Pairs: rep.Pairs}
 }
 
 func syncReply(session uint64, res *rpc.Response) exec.SyncReply {

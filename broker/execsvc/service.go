@@ -41,6 +41,7 @@ type (
 	syncKey   uint64 // session
 	reportKey uint64 // call
 	renewKey  uint64 // call
+	fenceKey  uint64 // call
 )
 
 // Handle implements reactor.Service.
@@ -87,6 +88,11 @@ func (s *Service) request(now time.Time, req *rpc.Request, out *reactor.Out) {
 		ev, err = decode(api.ExecKill, req, killRuns)
 	case api.ExecInput.Topic:
 		ev, err = decode(api.ExecInput, req, input)
+	case api.ExecFence.Topic:
+		if ev, err = decode(api.ExecFence, req, fenceAsked(req)); err == nil {
+			s.step(now, ev, out) // answered when all have asked
+			return
+		}
 	default:
 		err = wire.Errorf(wire.NoMethod, "service exec has no method %q", req.Topic)
 	}
@@ -122,6 +128,8 @@ func (s *Service) response(now time.Time, res *rpc.Response, out *reactor.Out) {
 		s.step(now, syncReply(uint64(key), res), out)
 	case reportKey:
 		s.step(now, exec.ReportReply{Call: uint64(key), Failed: res.Err != nil, Resync: resync}, out)
+	case fenceKey:
+		s.step(now, fenceReply(uint64(key), res), out)
 	case renewKey:
 		s.step(now, exec.RenewReply{Call: uint64(key), Failed: res.Err != nil, Resync: resync}, out)
 	}
@@ -138,6 +146,11 @@ func (s *Service) step(now time.Time, event any, out *reactor.Out) {
 		case exec.CallRenew:
 			out.Call(reactor.Call{Key: renewKey(a.Call), Topic: api.ExecRenew.Topic, Target: wire.Any,
 				Body: api.ExecRenewReq{Rank: s.contact.Rank, UUID: s.cfg.UUID, Session: a.Session}})
+		case exec.CallFence:
+			out.Call(reactor.Call{Key: fenceKey(a.Call), Topic: api.ExecFence.Topic, Target: a.Root,
+				Body: api.ExecFenceReq{Run: refTo(a.Ref), Seq: a.Seq, Rank: a.Rank, Of: a.Of, Pairs: a.Pairs}})
+		case exec.FenceDone:
+			fenceDone(a, out)
 		case exec.WakeAt:
 			out.Wake(a.T)
 		case exec.Stopped:
@@ -147,6 +160,16 @@ func (s *Service) step(now time.Time, event any, out *reactor.Out) {
 			out.Log(a.Level, a.Msg, a.KV...)
 		default:
 			out.Do(a) // an effect
+		}
+	}
+}
+
+func fenceDone(a exec.FenceDone, out *reactor.Out) {
+	for _, key := range a.Keys {
+		if req := key.(*rpc.Request); a.Failed {
+			out.Fail(req, wire.Errorf(wire.NotFound, "that run is over"))
+		} else {
+			out.Reply(req, api.ExecFenceRep{Pairs: a.Pairs})
 		}
 	}
 }

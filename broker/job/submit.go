@@ -211,7 +211,27 @@ func (m *Machine) run(e *elem, p *part) Run {
 		}
 	}
 	run.Nodelist = m.nodelist(e)
+	if run.NTasks > 1 {
+		run.Root, run.Brokers = e.parts[0].rank, len(e.parts)
+		if run.NNodes > 1 {
+			run.Taskmap = taskmap(e)
+		}
+	}
 	return run
+}
+
+// taskmap is how many tasks each node of an element has.
+func taskmap(e *elem) string {
+	tasks := make([]int, len(e.res.Nodes))
+	for i := range e.parts {
+		for j := range e.parts[i].parts {
+			p := &e.parts[i].parts[j]
+			if p.NodeID < len(tasks) {
+				tasks[p.NodeID] = p.NTasks
+			}
+		}
+	}
+	return jobspec.BlockMap(tasks).String()
 }
 
 func (m *Machine) flushStarts() {

@@ -224,6 +224,9 @@ type (
 		Nodelist string
 		Limit    float64
 		Watched  bool
+		Taskmap  string // of several tasks on several nodes: how many each has
+		Root     int32  // broker of the first node
+		Brokers  int
 	}
 	// RankKill signals runs on one broker.
 	RankKill struct {

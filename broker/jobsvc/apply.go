@@ -66,7 +66,8 @@ func (s *Service) start(b *job.RankStarts) {
 	for i := range b.Runs {
 		r := &b.Runs[i]
 		req.Starts[i] = api.StartItem{Ref: ref(r.Key), Spec: r.SpecID, Array: r.Array, Index: r.Index, Size: r.Size, CC: r.CC, BCC: r.BCC,
-			Parts: nodeParts(r.Parts), NTasks: r.NTasks, NNodes: r.NNodes, Nodelist: r.Nodelist, Limit: r.Limit, Watched: r.Watched}
+			Parts: nodeParts(r.Parts), NTasks: r.NTasks, NNodes: r.NNodes, Nodelist: r.Nodelist, Limit: r.Limit, Watched: r.Watched,
+			Taskmap: r.Taskmap, Root: r.Root, Brokers: r.Brokers}
 	}
 	s.out.Call(reactor.Call{Topic: api.ExecStart.Topic, Target: b.Rank, NoReply: true, Body: req})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,7 @@ type submitOptions struct {
 	input, output, errout                    string
 	unbuffered, label                        bool
 	cwd, flags, signal, rerun                string
+	taskmap                                  string
 	dryRun, quiet                            bool
 	verbose                                  int
 	command                                  []string
@@ -49,6 +51,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.flags, "flags", "", "submit `FLAGS`: debug, waitable, novalidate")
 	f.StringVar(&o.signal, "signal", "", "`[SIG][@TIME]`: send SIG (USR1) TIME (60s) before the time limit")
 	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
+	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
 	f.BoolVar(&o.quiet, "quiet", false, "do not print job ids")
 	f.CountVarP(&o.verbose, "verbose", "v", "say more on standard error")
@@ -100,7 +103,7 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun}
+		&o.limit, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap}
 	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit} {
 		for i := range list {
 			t = append(t, &list[i])
@@ -202,6 +205,13 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	if s.Cwd, err = o.workdir(); err != nil {
 		return s, err
 	}
+	if o.taskmap != "" {
+		scheme, err := taskmapOption(o.taskmap)
+		if err != nil {
+			return s, err
+		}
+		s.Setopt = append(slices.Clip(s.Setopt), "taskmap="+scheme)
+	}
 	if s.Signal, err = signalOption(o.signal); err != nil {
 		return s, err
 	}
@@ -235,6 +245,21 @@ func signalOption(s string) (string, error) {
 		return strconv.Itoa(int(sig)), nil
 	}
 	return strconv.Itoa(int(sig)) + "@" + left, nil
+}
+
+// taskmapOption is --taskmap with the file that hostfile names as a list of hosts.
+func taskmapOption(text string) (string, error) {
+	if path, ok := strings.CutPrefix(text, "hostfile:"); ok {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("--taskmap: %w", err)
+		}
+		text = "hostfile:" + strings.Join(strings.Fields(string(data)), ",")
+	}
+	if _, err := jobspec.ParseNumbering(text); err != nil {
+		return "", fmt.Errorf("--taskmap: %w", err)
+	}
+	return text, nil
 }
 
 // inputRanks are the task ranks that --input names, nil where it names a file or nothing.

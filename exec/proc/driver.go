@@ -86,6 +86,8 @@ func (d *Driver) Do(_ time.Time, effect any, done func(result any, err error)) {
 		d.signal(e)
 	case exec.Feed:
 		d.feed(e)
+	case exec.Fence:
+		d.fence(e)
 	case exec.Flow:
 		d.mu.Lock()
 		d.paused = e.Paused

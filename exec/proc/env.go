@@ -20,6 +20,7 @@ type prepared struct {
 	plain    bool   // no file for any stream, buffered, and small enough to be sent in one write
 	rlimits  []spawner.RLimit
 	cudaSeen bool // CUDA_DEVICE_ORDER is the user's own
+	ompSeen  bool // OMP_NUM_THREADS, too
 }
 
 // maxPlain bounds what is sent to a spawner on the service's turn: a socket takes this without waiting.
@@ -38,9 +39,14 @@ func prepare(spec *exec.Spec) *prepared {
 	}
 	sh := &js.Shell
 	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && size < maxPlain
-	p.cudaSeen = bytes.HasPrefix(p.env, []byte("CUDA_DEVICE_ORDER=")) || bytes.Contains(p.env, []byte("\x00CUDA_DEVICE_ORDER="))
+	p.cudaSeen, p.ompSeen = p.has("CUDA_DEVICE_ORDER="), p.has("OMP_NUM_THREADS=")
 	spec.Prepared = p
 	return p
+}
+
+// has tells whether the environment has an entry that begins with name.
+func (p *prepared) has(name string) bool {
+	return bytes.HasPrefix(p.env, []byte(name)) || bytes.Contains(p.env, []byte("\x00"+name))
 }
 
 // Variables that do not reach a task from the submitter's environment: those that each task gets of its own, the
@@ -117,6 +123,14 @@ func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
 		if !j.prep.cudaSeen {
 			str("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 		}
+	}
+	if !j.prep.ompSeen && !slices.Contains(j.Spec.Job.EnvUnset, "OMP_NUM_THREADS") {
+		num("OMP_NUM_THREADS", max(1, t.part.Cores.Count()/t.part.NTasks))
+	}
+	if t.pmi != nil {
+		num("PMI_FD", pmiFD)
+		num("PMI_RANK", t.rank)
+		num("PMI_SIZE", j.NTasks)
 	}
 	for _, e := range d.cfg.Env {
 		b = append(append(b, e...), 0)

@@ -17,7 +17,8 @@ type job struct {
 	tasks []task
 	left  int    // tasks that have not ended; guarded by Driver.mu
 	tmp   string // of a job of several tasks; those of one use their slot's
-	files files  // opened by the launching goroutine
+	pmi   *wireUp
+	files files // opened by the launching goroutine
 	one   [1]task
 }
 
@@ -36,6 +37,7 @@ type task struct {
 
 	spool   bool // writes to the slot's spool files
 	stdin   *feeder
+	pmi     *pmiConn
 	pumps   []*pump
 	started float64 // guarded by slot.mu
 }
@@ -51,8 +53,9 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 	}
 	for i := range ej.Parts {
 		p := &ej.Parts[i]
-		for k := range p.NTasks {
-			t := task{job: j, part: p, rank: p.FirstTask + k, local: k}
+		ranks := ej.Tasks(p)
+		for k, rank := range ranks {
+			t := task{job: j, part: p, rank: rank, local: k}
 			t.cpus = d.cpus(&t)
 			if ej.Watched && j.shell().Stdin == "" {
 				t.stdin = newFeeder()
@@ -60,12 +63,15 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 			j.tasks = append(j.tasks, t)
 		}
 	}
+	if usesPMI(ej) {
+		j.pmi = j.newWireUp()
+	}
 	return j
 }
 
 // quick tells whether a job can be started at once: no files, no pipes.
 func (j *job) quick() bool {
-	return len(j.tasks) == 1 && !j.Watched && j.prep.plain
+	return len(j.tasks) == 1 && !j.Watched && j.prep.plain && j.pmi == nil
 }
 
 func (d *Driver) launch(ej *exec.Job) {

@@ -83,7 +83,7 @@ func TestTasksGetTheirEnvironment(t *testing.T) {
 	require.Equal(t, map[string]string{"FROND_URI": "local:///run/local", "FROND_JOB_ID": id, "FROND_JOB_ID_PATH": "/ƒA/" + id, "FROND_JOB_SIZE": "6",
 		"FROND_JOB_NNODES": "2", "FROND_JOB_CC": "c", "FROND_ATTEMPT": "3", "FROND_ARRAY_ID": jobspec.ID(5).String(), "FROND_ARRAY_INDEX": "2", "FROND_ARRAY_SIZE": "4",
 		"FROND_TASK_RANK": "5", "FROND_TASK_LOCAL_ID": "1", "FROND_NODELIST": "n[0-1]", "FROND_CORES": "0", "CUDA_VISIBLE_DEVICES": "1",
-		"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "FROND_OUTER_JOBID": "77", "PATH": "/usr/bin:/bin", "SLURM_CONF": "/c", "MINE": "a b", "KEPT": ""}, env)
+		"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "FROND_OUTER_JOBID": "77", "OMP_NUM_THREADS": "1", "PMI_FD": "3", "PMI_RANK": "5", "PMI_SIZE": "6", "PATH": "/usr/bin:/bin", "SLURM_CONF": "/c", "MINE": "a b", "KEPT": ""}, env)
 }
 
 func TestGPUsAreHiddenUnlessAffinityIsOff(t *testing.T) {

@@ -177,7 +177,9 @@ func (s *slot) finished(r *spawner.Report) {
 	s.mu.Unlock()
 	s.collect(t, r.Size)
 	ok := !r.TmpDirty || s.cleanTmp()
-	ev := s.d.settle(t, s.d.outcome(t, r))
+	out := s.d.outcome(t, r)
+	out.Owing = t.pmi.finish()
+	ev := s.d.settle(t, out)
 	if ok { // before the end is told: the next start finds it
 		s.d.release(s)
 	} else {
@@ -231,6 +233,7 @@ func (s *slot) lost() {
 	s.d.forgetSlot(s)
 	if t != nil {
 		s.collect(t, [2]int64{1, 1})
+		t.pmi.finish()
 		s.d.end(t, exec.TaskEvent{Start: t.started, Status: 9, Note: fmt.Sprintf("task %d (host %s): its spawner was killed", t.rank, s.d.nodeName(t.part.Node))})
 	}
 	s.discard()

@@ -19,7 +19,7 @@ import (
 // stdio is what a task's three descriptors become, until it has been started.
 type stdio struct {
 	t     *task
-	fds   [3]spawner.FD
+	fds   []spawner.FD
 	files []*os.File // to be sent
 	mine  []*os.File // of files, those to be closed when they have been
 	input *os.File   // our end of stdin
@@ -28,13 +28,16 @@ type stdio struct {
 // openStdio opens what a task needs.
 func (d *Driver) openStdio(t *task) (*stdio, error) {
 	j, sh := t.job, t.job.shell()
-	io := &stdio{t: t}
+	io := &stdio{t: t, fds: make([]spawner.FD, 3, 4)}
 	t.spool = len(j.tasks) == 1 && !j.Watched && !sh.Unbuffered
 	err := io.openInput(d)
 	for i, out := range []jobspec.Output{sh.Stdout, sh.Stderr} {
 		if err == nil {
 			err = io.openOutput(d, i+1, out)
 		}
+	}
+	if err == nil && j.pmi != nil {
+		err = io.openPMI()
 	}
 	if err != nil {
 		io.abandon()
@@ -44,7 +47,12 @@ func (d *Driver) openStdio(t *task) (*stdio, error) {
 }
 
 func (io *stdio) send(target int, f *os.File, mine bool) {
-	io.fds[target] = spawner.FD{Target: target, Source: len(io.files)}
+	fd := spawner.FD{Target: target, Source: len(io.files)}
+	if target < len(io.fds) {
+		io.fds[target] = fd
+	} else {
+		io.fds = append(io.fds, fd)
+	}
 	io.files = append(io.files, f)
 	if mine {
 		io.mine = append(io.mine, f)
@@ -123,6 +131,10 @@ func (io *stdio) abandon() {
 		p.r.Close()
 	}
 	io.t.pumps = nil
+	if c := io.t.pmi; c != nil {
+		c.conn.Close()
+		io.t.pmi = nil
+	}
 }
 
 // handedOver begins reading and feeding: the task has its ends.
@@ -136,6 +148,10 @@ func (io *stdio) handedOver(d *Driver) {
 	for _, p := range io.t.pumps {
 		d.wg.Add(1)
 		go p.run(d)
+	}
+	if c := io.t.pmi; c != nil {
+		d.wg.Add(1)
+		go c.serve(d)
 	}
 	if io.input != nil {
 		d.wg.Add(1)

@@ -83,7 +83,7 @@ type task struct {
 // New makes a driver.
 func New(cfg Config) *Driver { return &Driver{cfg: cfg, runs: map[exec.RunID]*run{}} }
 
-// Do implements reactor.Driver with the effects of package exec. Feed and Flow change nothing here.
+// Do implements reactor.Driver with the effects of package exec. Feed, Flow and Fence change nothing here.
 func (d *Driver) Do(_ time.Time, effect any, done func(result any, err error)) {
 	if d.dead {
 		return
@@ -97,7 +97,7 @@ func (d *Driver) Do(_ time.Time, effect any, done func(result any, err error)) {
 		}
 	case exec.Signal:
 		d.signal(e)
-	case exec.Feed, exec.Flow:
+	case exec.Feed, exec.Flow, exec.Fence:
 	default:
 		done(nil, fmt.Errorf("sim: unknown effect %T", effect))
 	}

@@ -71,7 +71,7 @@ var onlyIn = map[string][]string{
 // pure packages do no I/O, have no clock, no randomness of their own, no goroutines.
 var pure = []string{
 	"jobspec", "resource", "resource/idset", "resource/hostlist",
-	"sched/...", "exec", "overlay", "overlay/wire", "broker/job", "broker/api", "broker/rpc",
+	"sched/...", "exec", "exec/pmi", "overlay", "overlay/wire", "broker/job", "broker/api", "broker/rpc",
 	"broker/jobsvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
 }
 

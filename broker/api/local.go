@@ -50,7 +50,8 @@ func CheckProtocol(peer Hello) error {
 // others wait for its end.
 func Heavy(topic string) bool {
 	switch topic {
-	case List.Topic, Info.Topic, OverlayStatus.Topic, AttrList.Topic, ResourceStatus.Topic, SchedUsage.Topic, SchedReasons.Topic:
+	case List.Topic, Info.Topic, OverlayStatus.Topic, AttrList.Topic, ResourceStatus.Topic, SchedUsage.Topic, SchedReasons.Topic,
+		KVSRead.Topic, KVSList.Topic, KVSSpaces.Topic:
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/kvs"
 )
 
 // groupRows and groupBytes bound what is merged into one SQLite transaction, and with it the time until the first of its commits
@@ -27,6 +28,10 @@ func (s *Store) commitLoop() {
 func (s *Store) turn(tasks []*task) int {
 	if q, ok := tasks[0].effect.(*job.Query); ok {
 		runQuery(s.w.c, s.dir, q, tasks[0].done)
+		return 1
+	}
+	if c, ok := tasks[0].effect.(*kvs.Commit); ok {
+		s.turnKVS(tasks[0], c)
 		return 1
 	}
 	if _, ok := tasks[0].effect.(*job.Commit); !ok {
@@ -63,12 +68,16 @@ func (s *Store) oneByOne(tasks []*task) (int, error) {
 	return len(tasks), nil
 }
 
-// fail answers the commit that failed and all behind it; queries among them are carried out.
+// fail answers the commit that failed and all of jobs behind it; what else is among them is carried out.
 func (s *Store) fail(tasks []*task, err error) {
 	err = s.explain(err)
 	for i, t := range tasks {
 		if q, ok := t.effect.(*job.Query); ok {
 			runQuery(s.w.c, s.dir, q, t.done)
+			continue
+		}
+		if c, ok := t.effect.(*kvs.Commit); ok {
+			s.turnKVS(t, c)
 			continue
 		}
 		if i > 0 {

@@ -1,5 +1,5 @@
-// Package store is the adapter that keeps an instance's jobs in a state directory: SQLite for the rows, append-only segment
-// files for the output of tasks. It implements the port of package job (Txn, Commit, Query, Reader, Loaded) as a
+// Package store is the adapter that keeps an instance's jobs and its key-value store in a state directory: SQLite for the rows, append-only segment
+// files for the output of tasks. It implements the ports of package job (Txn, Commit, Query, Reader, Loaded) and of package kvs (Txn, Commit, Loaded) as a
 // reactor.Driver, and it alone imports SQLite.
 //
 // A state directory holds
@@ -40,6 +40,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/kvs"
 )
 
 var (
@@ -78,6 +79,7 @@ type Store struct {
 	opts   Options
 	lock   *lockFile
 	remote bool
+	kvs    *kvs.Loaded // until KVS
 
 	w       *writer
 	commits *queue // *task with Commit; with remote also with Query
@@ -138,6 +140,9 @@ func (s *Store) open() (*job.Loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)
 	}
+	if s.kvs, err = loadKVS(c); err != nil {
+		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)
+	}
 	s.w.prepare(loaded)
 	return loaded, nil
 }
@@ -153,7 +158,7 @@ func (s *Store) start() {
 	}
 }
 
-// Do carries out a *job.Commit or a *job.Query (reactor.Driver). done is called exactly once, from one of the store's
+// Do carries out a *job.Commit, a *job.Query or a *kvs.Commit (reactor.Driver). done is called exactly once, from one of the store's
 // goroutines.
 func (s *Store) Do(_ time.Time, effect any, done func(result any, err error)) {
 	t := &task{effect, done}

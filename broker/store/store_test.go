@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/kvs"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/store/storetest"
 	"github.com/frond-hpc/frond/jobspec"
@@ -48,6 +49,9 @@ func (s *subject) Open() (reactor.Driver, *job.Loaded, error) {
 	s.s = st
 	return s, loaded, err
 }
+
+// KVS is for the suite.
+func (s *subject) KVS() *kvs.Loaded { return s.s.KVS() }
 
 // Do counts what has not been answered, for Settle.
 func (s *subject) Do(now time.Time, effect any, done func(any, error)) {
@@ -108,6 +112,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func() storetest.Subject { return newSubject(o) })
+			storetest.RunKVS(t, func() storetest.Subject { return newSubject(o) })
 		})
 	}
 }

@@ -18,6 +18,7 @@ type writer struct {
 	started   map[jobspec.ID]bool // arrays that may have rows in table start: most have none, and need no delete
 
 	specs, envs, arrays, elements, outputs, actives, inactives *bulk
+	entries                                                    *bulk // of the key-value store
 }
 
 // errRepeated says that a group has rows that the database has already.
@@ -36,6 +37,7 @@ func (w *writer) prepare(loaded *job.Loaded) {
 	w.arrays = newBulk(w.c, `INSERT INTO array VALUES `, 12, ` ON CONFLICT (id) DO NOTHING`)
 	w.elements = newBulk(w.c, `INSERT INTO element VALUES `, 14, ` ON CONFLICT (id) DO NOTHING`)
 	w.outputs = newBulk(w.c, `INSERT INTO output VALUES `, 8, ` ON CONFLICT (id, attempt, task, stream, offset) DO NOTHING`)
+	w.entries = newBulk(w.c, `INSERT OR REPLACE INTO kvs VALUES `, 5, ``)
 	w.actives = newBulk(w.c, `INSERT INTO active VALUES `, 2, ``)
 	w.inactives = newBulk(w.c, `DELETE FROM active WHERE id IN (VALUES `, 1, `)`)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/frond-hpc/frond/broker/execsvc"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/jobsvc"
+	"github.com/frond-hpc/frond/broker/kvssvc"
 	"github.com/frond-hpc/frond/broker/resourcesvc"
 	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/broker/store"
@@ -136,8 +137,13 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	if err != nil {
 		return err
 	}
+	keys, err := kvssvc.New(kvssvc.Config{Loaded: st.KVS()})
+	if err != nil {
+		return fmt.Errorf("state directory %s: %w", p.info.StateDir, err)
+	}
 	cfg.Services = append(cfg.Services,
 		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
+		broker.ServiceSpec{Service: keys, Driver: st, Await: true},
 		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy})},
 		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{})})
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/kvs"
 )
 
 // ErrTakenOver answers commits of a leader when another one has been opened since. It is final.
@@ -45,6 +46,7 @@ type Leader struct {
 
 type flight struct {
 	txn  *job.Txn
+	kvs  *kvs.Txn // instead
 	done func(error)
 }
 
@@ -68,18 +70,21 @@ func (s *Store) Crash() {
 	}
 	l.dead = true
 	for _, f := range l.queue[:s.rng.IntN(len(l.queue)+1)] {
-		if l.epoch != s.state.epoch || s.state.apply(f.txn) != nil {
+		if l.epoch != s.state.epoch || s.state.take(f) != nil {
 			break
 		}
 	}
 	l.queue = nil
 }
 
-// Do carries out a *job.Commit or *job.Query (reactor.Driver).
+// Do carries out a *job.Commit, *job.Query or *kvs.Commit (reactor.Driver).
 func (l *Leader) Do(_ time.Time, effect any, done func(result any, err error)) {
 	switch e := effect.(type) {
 	case *job.Commit:
-		l.queue = append(l.queue, flight{e.Txn, func(err error) { done(nil, err) }})
+		l.queue = append(l.queue, flight{txn: e.Txn, done: func(err error) { done(nil, err) }})
+		l.after(l.commit)
+	case *kvs.Commit:
+		l.queue = append(l.queue, flight{kvs: e.Txn, done: func(err error) { done(nil, err) }})
 		l.after(l.commit)
 	case *job.Query:
 		l.after(func() { done(e.Run(reader{l.store.state})) })
@@ -112,7 +117,7 @@ func (l *Leader) commit() {
 		return // it failed with one before it
 	}
 	f := l.queue[0]
-	err := l.write(f.txn)
+	err := l.write(f)
 	if err == nil {
 		l.queue = l.queue[1:]
 		f.done(nil)
@@ -128,7 +133,7 @@ func (l *Leader) commit() {
 	}
 }
 
-func (l *Leader) write(t *job.Txn) error {
+func (l *Leader) write(f flight) error {
 	if l.epoch != l.store.state.epoch {
 		return ErrTakenOver
 	}
@@ -137,5 +142,5 @@ func (l *Leader) write(t *job.Txn) error {
 			return err
 		}
 	}
-	return l.store.state.apply(t)
+	return l.store.state.take(f)
 }

@@ -65,15 +65,19 @@ func (s *subject) Discard()     {}
 
 func TestConformance(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
-		storetest.Run(t, func() storetest.Subject { return &subject{mem.New(mem.Options{}), &loop{}} })
+		fresh := func() storetest.Subject { return &subject{mem.New(mem.Options{}), &loop{}} }
+		storetest.Run(t, fresh)
+		storetest.RunKVS(t, fresh)
 	})
 	t.Run("slow", func(t *testing.T) {
 		seed := uint64(0)
-		storetest.Run(t, func() storetest.Subject {
+		fresh := func() storetest.Subject {
 			l := &loop{}
 			seed++
 			return &subject{mem.New(mem.Options{After: l.after, MinDelay: time.Millisecond, MaxDelay: time.Second, Seed: seed}), l}
-		})
+		}
+		storetest.Run(t, fresh)
+		storetest.RunKVS(t, fresh)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/kvs"
 	"github.com/frond-hpc/frond/jobspec"
 )
 
@@ -24,6 +25,7 @@ type state struct {
 	output  map[jobspec.ID][]job.OutputRow
 	members map[int32]job.MemberRow
 	sums    [4]int
+	kvs     entries
 }
 
 // array is a submission with its finished elements.
@@ -40,7 +42,7 @@ type array struct {
 
 func newState() *state {
 	return &state{specs: map[uint64][]byte{}, envs: map[uint64][]byte{}, arrays: map[jobspec.ID]*array{}, active: map[jobspec.ID]*array{},
-		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}}
+		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}, kvs: entries{rows: map[entryKey]kvs.Row{}, spaces: map[string]kvs.SpaceRow{}}}
 }
 
 // apply writes a Txn. What is there already stays as it is. It fails, with nothing written, where a token is used twice or a

@@ -73,8 +73,9 @@ const (
 	Overhead = 160
 	// MaxValue is the size of the largest value: it fits into one message with what stands around it.
 	MaxValue = 16<<20 - 64<<10
-	// MaxKey and MaxDepth bound a key: its bytes, and the names in it.
-	MaxKey   = 4096
+	// MaxKey bounds a key's bytes.
+	MaxKey = 4096
+	// MaxDepth bounds the names in a key.
 	MaxDepth = 128
 	// MaxLinks is how many links may be followed on the way to one key.
 	MaxLinks = 10

@@ -33,7 +33,7 @@ type Config struct {
 	Attrs map[string]string
 	// Overlay configures the membership machine. Rank, Size and the leader flag of the broker are those of Overlay.
 	Overlay overlay.Config
-	// Listen is where children dial ("ipc:///…", "tcp://host:*"); "" = this broker takes none.
+	// Listen is where children dial ("unix:///…", "ipc:///…", "tcp://host:*"); "" = this broker takes none.
 	Listen    string
 	Transport TransportFactory
 	Services  []ServiceSpec

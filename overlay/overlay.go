@@ -1,5 +1,5 @@
 // Package overlay is the tree of brokers: links, joining, healing, growing, leaving and routing by rank, as one pure state
-// machine (DESIGN §5). A transport (overlay/zmq, overlay/mem) carries frames for it; the broker's router sits on top.
+// machine (DESIGN §5). A transport (overlay/unix, overlay/zmq, overlay/mem) carries frames for it; the broker's router sits on top.
 package overlay
 
 import "time"
@@ -10,12 +10,12 @@ type ConnID uint64
 // AcceptedBit is set in the ids that a transport gives to connections it accepted, and clear in those the machine dials.
 const AcceptedBit ConnID = 1 << 63
 
-// Transport is the port that overlay/zmq and overlay/mem implement. Calls come one at a time, none blocks.
+// Transport is the port that overlay/unix, overlay/zmq and overlay/mem implement. Calls come one at a time, none blocks.
 // What happens is reported through the sink given at construction, as ConnUp, ConnData and ConnDown, in order per
 // connection. A connection delivers frames in order, or ends: the machine finds gaps by its own sequence numbers and closes.
 // There is no automatic reconnect: each Dial is one connection with a routing id of its own.
 type Transport interface {
-	// Listen binds addr ("ipc:///path", "tcp://host:*", "mem://name") and returns the address peers dial.
+	// Listen binds addr ("unix:///path", "ipc:///path", "tcp://host:*", "mem://name") and returns the address peers dial.
 	Listen(addr string) (string, error)
 	// Dial starts a connection; ConnUp or ConnDown follows.
 	Dial(id ConnID, addr string)

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/overlay/unix"
 	"github.com/frond-hpc/frond/overlay/zmq"
 	"go.uber.org/zap"
 )
@@ -22,7 +24,7 @@ func makeCert(info *boot.Info) error {
 	return nil
 }
 
-// newTransport is the transport of a broker.
+// newTransport is the transport of a broker: that of the scheme of its address.
 func newTransport(info *boot.Info, log *zap.Logger) (func(sink func(evs []any)) (overlay.Transport, error), error) {
 	data, err := os.ReadFile(info.CertFile())
 	if err != nil {
@@ -33,6 +35,9 @@ func newTransport(info *boot.Info, log *zap.Logger) (func(sink func(evs []any)) 
 		return nil, fmt.Errorf("%s: %w", info.CertFile(), err)
 	}
 	return func(sink func(evs []any)) (overlay.Transport, error) {
+		if strings.HasPrefix(info.TreeAddr(0), unix.Scheme) {
+			return unix.New(unix.Config{Secret: cert.Secret, Sink: sink, Log: log})
+		}
 		return zmq.New(zmq.Config{Cert: cert, Sink: sink, Log: log})
 	}, nil
 }

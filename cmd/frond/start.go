@@ -28,6 +28,7 @@ type startOptions struct {
 	ready     int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
 	lease     string
 	policy    string
+	transport string
 	onExit    string
 	listen    string // tcp://HOST:PORT for clients; empty = none
 	command   []string
@@ -78,6 +79,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
 	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
+	f.StringVar(&o.transport, "transport", boot.Unix, "how brokers talk: unix (sockets of this host) or zmq (ZeroMQ with CURVE)")
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
 	f.IntVar(&o.ready, "ready-fd", 0, "")
@@ -102,6 +104,9 @@ func (o *startOptions) check() error {
 		return errors.New("--on-exit=keep needs --statedir: there is no other place to keep jobs in")
 	case o.onExit != "wait" && o.onExit != "cancel" && o.onExit != "keep":
 		return fmt.Errorf("--on-exit=%s: must be wait, cancel or keep", o.onExit)
+	}
+	if o.transport != boot.Unix && o.transport != boot.ZeroMQ {
+		return fmt.Errorf("--transport=%s: must be %s or %s", o.transport, boot.Unix, boot.ZeroMQ)
 	}
 	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
 		return fmt.Errorf("--policy: %w", err)
@@ -169,7 +174,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy,
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	if o.statedir == "" {
 		info.StateDir, info.TempState = filepath.Join(rundir, "state"), true

@@ -38,6 +38,7 @@ func TestAMistakenStartIsRefusedWithASentence(t *testing.T) {
 		"a tree without children":          {[]string{"--fanout", "0"}, "--fanout 0: must be at least 1"},
 		"recovery of nothing":              {[]string{"--recovery"}, "--recover needs --statedir"},
 		"jobs kept nowhere":                {[]string{"--on-exit=keep"}, "keep needs --statedir"},
+		"an unknown transport":             {[]string{"--transport=pigeon"}, "must be unix or zmq"},
 		"an unknown end":                   {[]string{"--on-exit=no"}, "must be wait, cancel or keep"},
 		"a name that is no file name":      {[]string{"--name", "../x"}, "instance name"},
 		"a lease that is no duration":      {[]string{"--lease", "x"}, "--lease x"},

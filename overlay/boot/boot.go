@@ -19,6 +19,7 @@ type Info struct {
 	TempState bool    `json:"temp_state"` // the state directory lies in the run directory and goes with it
 	Recover   bool    `json:"recover"`    // the state directory must hold a state
 	Size      int     `json:"size"`       // brokers at start
+	Transport string  `json:"transport"`  // between brokers: Unix or ZeroMQ
 	Fanout    int     `json:"fanout"`     // K of the tree
 	Lease     float64 `json:"lease"`      // seconds; 0 = the default
 	Policy    string  `json:"policy"`     // of the scheduler
@@ -28,6 +29,12 @@ type Info struct {
 	JobID     string  `json:"jobid,omitempty"`    // in the enclosing instance
 	JobPath   string  `json:"job_path,omitempty"` // FROND_JOB_ID_PATH there
 }
+
+// The transports of an instance whose brokers are on one host.
+const (
+	Unix   = "unix"
+	ZeroMQ = "zmq"
+)
 
 const infoFile = "boot.json"
 
@@ -68,8 +75,14 @@ func (i *Info) LogFile(rank int) string { return filepath.Join(i.BrokerDir(rank)
 // CertFile holds the instance's certificate.
 func (i *Info) CertFile() string { return filepath.Join(i.RunDir, "cert") }
 
-// TreeAddr is where a broker's children dial it.
-func (i *Info) TreeAddr(rank int) string { return "ipc://" + filepath.Join(i.BrokerDir(rank), "tbon") }
+// TreeAddr is where a broker's children dial it. Its scheme tells the transport.
+func (i *Info) TreeAddr(rank int) string {
+	scheme := "unix://"
+	if i.Transport == ZeroMQ {
+		scheme = "ipc://"
+	}
+	return scheme + filepath.Join(i.BrokerDir(rank), "tbon")
+}
 
 // Parent is a broker's parent in the tree as it starts (kary: (rank-1)/K), -1 for the leader.
 func (i *Info) Parent(rank int) int {

@@ -99,7 +99,7 @@ func TestADirectoryThatOthersCanWriteToIsRefused(t *testing.T) {
 }
 
 func TestTheBootFileComesBackAndIsSecret(t *testing.T) {
-	info := &Info{Name: "x", RunDir: own(t), Size: 7, Fanout: 2, Lease: 30}
+	info := &Info{Name: "x", RunDir: own(t), Size: 7, Fanout: 2, Lease: 30, Transport: Unix}
 	require.NoError(t, info.Save())
 	got, err := Load(info.RunDir)
 	require.NoError(t, err)
@@ -116,9 +116,9 @@ func TestParentsFormAKaryTree(t *testing.T) {
 		parents = append(parents, info.Parent(rank))
 	}
 	require.Equal(t, []int{-1, 0, 0, 1, 1, 2, 2}, parents)
-	require.Equal(t, []string{"ipc:///r/0/tbon"}, info.Fallback(3))
+	require.Equal(t, []string{"unix:///r/0/tbon"}, info.Fallback(3))
 	require.Empty(t, info.Fallback(0))
-	info.Size, info.Fanout = 15, 1
+	info.Size, info.Fanout, info.Transport = 15, 1, ZeroMQ
 	require.Equal(t, []string{"ipc:///r/0/tbon", "ipc:///r/2/tbon", "ipc:///r/1/tbon"}, info.Fallback(4))
 }
 

@@ -1,5 +1,5 @@
-// Package transporttest is the conformance suite of overlay.Transport: overlay/zmq and overlay/mem pass the same tests, so what is
-// simulated over one holds over the other.
+// Package transporttest is the conformance suite of overlay.Transport: overlay/unix, overlay/zmq and overlay/mem pass the same tests, so
+// what is simulated over one holds over the others.
 package transporttest
 
 import (

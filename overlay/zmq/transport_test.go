@@ -49,7 +49,7 @@ func TestConformance(t *testing.T) {
 		var n atomic.Int32
 		kit.Silence = func(t *testing.T, addr string) (string, func()) {
 			path := filepath.Join(dir, fmt.Sprintf("via%d", n.Add(1)))
-			return "ipc://" + path, proxy(t, "unix", path, strings.TrimPrefix(addr, "ipc://"))
+			return "ipc://" + path, transporttest.Proxy(t, "unix", path, strings.TrimPrefix(addr, "ipc://"))
 		}
 		transporttest.Run(t, kit)
 	})
@@ -57,7 +57,7 @@ func TestConformance(t *testing.T) {
 		kit.Addr = func(string) string { return "tcp://127.0.0.1:*" }
 		kit.Silence = func(t *testing.T, addr string) (string, func()) {
 			port := freePort(t)
-			return "tcp://" + port, proxy(t, "tcp", port, strings.TrimPrefix(addr, "tcp://"))
+			return "tcp://" + port, transporttest.Proxy(t, "tcp", port, strings.TrimPrefix(addr, "tcp://"))
 		}
 		transporttest.Run(t, kit)
 	})
@@ -68,61 +68,6 @@ func freePort(t *testing.T) string {
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// proxy forwards connections from one address to another until silence is called; then nothing passes, but nothing is closed.
-func proxy(t *testing.T, network, from, to string) (silence func()) {
-	l, err := net.Listen(network, from)
-	require.NoError(t, err)
-	var silent atomic.Bool
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	pump := func(dst, src net.Conn) {
-		defer wg.Done()
-		buf := make([]byte, 4096)
-		for {
-			n, err := src.Read(buf)
-			if err != nil {
-				if !silent.Load() {
-					dst.Close()
-				}
-				return
-			}
-			if !silent.Load() {
-				_, _ = dst.Write(buf[:n])
-			}
-		}
-	}
-	wg.Go(func() {
-		for {
-			a, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b, err := net.Dial(network, to)
-			if err != nil {
-				a.Close()
-				continue
-			}
-			mu.Lock()
-			conns = append(conns, a, b)
-			mu.Unlock()
-			wg.Add(2)
-			go pump(a, b)
-			go pump(b, a)
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return func() { silent.Store(true) }
 }
 
 func TestABrokerOfAnotherInstanceIsRefused(t *testing.T) {

@@ -66,7 +66,7 @@ var onlyIn = map[string][]string{
 	"golang.org/x/term":                 {"cmd/frond/..."},
 	"golang.org/x/crypto":               {"overlay/curve"},
 	"github.com/BurntSushi/toml":        {"cmd/frond/..."},
-	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "test/..."},
+	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "overlay/unix", "test/..."},
 	"github.com/vmihailenco/msgpack/v5": {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
 )
@@ -25,6 +26,9 @@ import (
 func TestMain(m *testing.M) {
 	if uri := os.Getenv(crowdURI); uri != "" {
 		os.Exit(crowd(uri)) // see crowd_test.go
+	}
+	if path := os.Getenv(knockPath); path != "" {
+		os.Exit(knock(path)) // see uid_test.go
 	}
 	os.Exit(harness.Main(m))
 }
@@ -37,12 +41,13 @@ const brokers = 4
 
 // instance is a detached instance.
 type instance struct {
-	dir   string // run directory, registry, files of the test; the mark
-	work  []byte // jobspec of a job on all nodes
-	acked []jobspec.ID
-	long  jobspec.ID   // a job that runs all the time
-	first []api.Member // as they were at the start
-	turn  int
+	dir       string // run directory, registry, files of the test; the mark
+	transport string
+	work      []byte // jobspec of a job on all nodes
+	acked     []jobspec.ID
+	long      jobspec.ID   // a job that runs all the time
+	first     []api.Member // as they were at the start
+	turn      int
 }
 
 // start makes an instance that ends with the test, which fails if anything of it is left.
@@ -58,14 +63,14 @@ func place(t *testing.T) *instance {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fh") // short: socket paths have a limit
 	require.NoError(t, err)
-	in := &instance{dir: dir}
+	in := &instance{dir: dir, transport: boot.Unix}
 	t.Cleanup(func() { in.end(t) })
 	return in
 }
 
 func (in *instance) start(t *testing.T, args ...string) {
 	t.Helper()
-	in.frond(t, append([]string{"start", "--detach", "--name", "x", "-n", fmt.Sprint(brokers), "--fanout", "2", "--resources", "node[4]/core[4]"}, args...)...)
+	in.frond(t, append([]string{"start", "--detach", "--name", "x", "-n", fmt.Sprint(brokers), "--fanout", "2", "--resources", "node[4]/core[4]", "--transport", in.transport}, args...)...)
 	in.work = []byte(in.frond(t, "submit", "--dry-run", "--env-remove=*", "-N4", "-n4", "/bin/true"))
 	in.long = in.submit(t, in.frond(t, "submit", "--dry-run", "--env-remove=*", "-N4", "-n4", "/bin/sleep", "1000"))
 	in.first = in.members(t)
@@ -110,13 +115,18 @@ func (in *instance) rundir() string {
 	return filepath.Join(in.dir, fmt.Sprintf("frond-%d", os.Getuid()), "x")
 }
 
-// socket is a broker's local socket, port the ipc endpoint of the tree.
+// socket is a broker's local socket, port that of the tree.
 func (in *instance) socket(rank int) string {
 	return filepath.Join(in.rundir(), fmt.Sprint(rank), "local")
 }
 
 func (in *instance) port(rank int) string {
 	return filepath.Join(in.rundir(), fmt.Sprint(rank), "tbon")
+}
+
+// treeAddr is where a broker's children dial it.
+func (in *instance) treeAddr(rank int) string {
+	return (&boot.Info{RunDir: in.rundir(), Transport: in.transport}).TreeAddr(rank)
 }
 
 // command is a frond command for the instance.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/overlay"
+	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/overlay/unix"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/overlay/zmq"
 	"github.com/frond-hpc/frond/test/harness"
@@ -44,6 +46,10 @@ func badBytesOnThePorts(t *testing.T, in *instance) {
 		"an http request":                       []byte("GET / HTTP/1.0\r\n\r\n"),
 		"noise":                                 noise,
 		"zeros":                                 make([]byte, 100_000),
+		"the first bytes of a proof":            []byte("frond\x00u"),
+		"a nonce without a proof":               append([]byte("frond\x00u1"), noise[:32]...),
+		"a proof that is noise":                 append([]byte("frond\x00u1"), noise[:64]...),
+		"a proof that is noise, and more":       append([]byte("frond\x00u1"), noise...),
 		"a greeting that ends early":            greeting("CURVE")[:20],
 		"a greeting and noise":                  append(greeting("CURVE"), noise...),
 		"a greeting of an unknown mechanism":    append(greeting("TRUSTME"), zmqReady...),
@@ -77,18 +83,22 @@ func badBytesOnThePorts(t *testing.T, in *instance) {
 // peer is a broker's transport as a client of a broker's port.
 type peer struct {
 	t   *testing.T
-	tr  *zmq.Transport
+	tr  overlay.Transport
 	evs chan any
 }
 
-func dialPort(t *testing.T, cert zmq.Cert, path string) *peer {
+func dialPort(t *testing.T, in *instance, cert zmq.Cert, rank int) *peer {
 	t.Helper()
 	p := &peer{t: t, evs: make(chan any, 1000)}
 	var err error
-	p.tr, err = zmq.New(zmq.Config{Cert: cert, Sink: p.take})
+	if in.transport == boot.ZeroMQ {
+		p.tr, err = zmq.New(zmq.Config{Cert: cert, Sink: p.take})
+	} else {
+		p.tr, err = unix.New(unix.Config{Secret: cert.Secret, Sink: p.take})
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { p.tr.Close() })
-	p.tr.Dial(1, "ipc://"+path)
+	p.tr.Dial(1, in.treeAddr(rank))
 	return p
 }
 
@@ -131,7 +141,7 @@ func strangers(t *testing.T, in *instance) {
 	for rank := range brokers {
 		other, err := zmq.NewCert()
 		require.NoError(t, err)
-		down, ok := dialPort(t, other, in.port(rank)).next().(overlay.ConnDown)
+		down, ok := dialPort(t, in, other, rank).next().(overlay.ConnDown)
 		require.True(t, ok, "a peer with the certificate of another instance was let in")
 		require.Contains(t, down.Reason, "another certificate")
 		in.serves(t)
@@ -210,7 +220,7 @@ func badPeers(t *testing.T, in *instance) {
 		{"a frame over the limit", [][]byte{make([]byte, wire.MaxFrame+1<<20)}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := dialPort(t, in.cert(t), in.port(2))
+			p := dialPort(t, in, in.cert(t), 2)
 			require.IsType(t, overlay.ConnUp{}, p.next())
 			for _, f := range row.frames {
 				p.tr.Send(1, bytes.Clone(f))
@@ -220,7 +230,8 @@ func badPeers(t *testing.T, in *instance) {
 		})
 	}
 	t.Run("a child that takes the rank of another", func(t *testing.T) {
-		p := dialPort(t, in.cert(t), in.port(2))
+		p := dialPort(t, in, in.cert(t), 2)
+		require.IsType(t, overlay.ConnUp{}, p.next())
 		p.tr.Send(1, helloFrame(wire.Protocol, wantChild, 3, "an impostor"))
 		p.tr.Send(1, linkFrame(kindJoin, 2, "an impostor", 3, 1<<62, 2, 1<<62, []any{"h", "b", 1, "a", "v", []byte{}}))
 		time.Sleep(100 * time.Millisecond)
@@ -230,7 +241,8 @@ func badPeers(t *testing.T, in *instance) {
 	t.Run("frames of noise in their right order", func(t *testing.T) {
 		src := rand.New(rand.NewPCG(3, 4))
 		for i := range 40 {
-			p := dialPort(t, in.cert(t), in.port(i%brokers))
+			p := dialPort(t, in, in.cert(t), i%brokers)
+			require.IsType(t, overlay.ConnUp{}, p.next())
 			p.tr.Send(1, helloFrame(wire.Protocol, wantChild+i%2, 50+i, fmt.Sprint("u", i)))
 			body := noiseBody(src)
 			body[0] = 0x90 | body[0]&0xf
@@ -302,9 +314,9 @@ type member struct {
 // join makes a member that offers nonsense as its resources.
 func join(t *testing.T, in *instance) *member {
 	t.Helper()
-	m := &member{t: t, p: dialPort(t, in.cert(t), in.port(1))}
+	m := &member{t: t, p: dialPort(t, in, in.cert(t), 1)}
 	m.p.tr.CloseConn(1)
-	m.m = overlay.New(overlay.Config{Rank: -1, UUID: fmt.Sprint(t.Name(), time.Now()), Fanout: 2, Fallback: []string{"ipc://" + in.port(0)}, Rand: uint64(time.Now().UnixNano()),
+	m.m = overlay.New(overlay.Config{Rank: -1, UUID: fmt.Sprint(t.Name(), time.Now()), Fanout: 2, Fallback: []string{in.treeAddr(0)}, Rand: uint64(time.Now().UnixNano()),
 		Info: overlay.Info{Hostname: strings.Repeat("h", 300), PID: -1, Addr: "ipc:///nowhere", Resources: []byte("\x91\x91\xc1 nonsense")}})
 	m.step(overlay.Begin{})
 	m.until(func(ev any) bool { _, ok := ev.(overlay.Joined); return ok })

@@ -1,13 +1,17 @@
 package hostile
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -45,12 +49,44 @@ func otherUser(t *testing.T, in *instance) {
 		require.Equal(t, 1, code, "%v", verb)
 		require.Contains(t, out, "this instance belongs to uid 0: uid 65534 may not use it", "%v", verb)
 	}
+	knocker := filepath.Join(filepath.Dir(frond), "knocker")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	copyFile(t, self, knocker)
+	for _, path := range []string{in.port(1), in.socket(1)} {
+		cmd := exec.Command(knocker)
+		cmd.Env, cmd.Dir = append(os.Environ(), knockPath+"="+path), "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, code := output(cmd)
+		require.Zero(t, code, out)
+		require.Equal(t, path == in.socket(1), out != "", "what another user hears at %s: %q", path, out)
+	}
+	require.True(t, harness.Until(patience, func() bool { return strings.Contains(in.log(t, 1), "refused: it is uid 65534's") }))
 	cat := exec.Command("cat", filepath.Join(in.rundir(), "cert"))
 	cat.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, code := output(cat)
 	require.NotZero(t, code, "the certificate can be read")
 	require.Contains(t, strings.ToLower(out), "permission denied")
 	in.serves(t)
+}
+
+// knockPath names the socket at which this program, started by otherUser, knocks.
+const knockPath = "FRONDTEST_KNOCK"
+
+// knock connects to a socket and prints all that comes.
+func knock(path string) int {
+	nc, err := net.Dial("unix", path)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_ = nc.SetReadDeadline(time.Now().Add(patience))
+	_, err = io.Copy(os.Stdout, nc)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
 }
 
 // chmod changes a mode until the test ends.

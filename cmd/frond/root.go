@@ -55,5 +55,5 @@ func verbs(e *env) []*cobra.Command {
 		newRelayCmd(e),
 		newBrokerCmd(e),
 	}
-	return append(own, jobVerbs(e)...)
+	return append(append(own, jobVerbs(e)...), serviceVerbs(e)...)
 }

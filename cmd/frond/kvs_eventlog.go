@@ -159,6 +159,7 @@ Exit codes: 0, or 1 when the key is not there or no eventlog.`,
 	f.BoolVarP(&k.follow, "watch", "w", false, "go on with what is appended")
 	f.BoolVarP(&k.wait, "waitcreate", "W", false, "wait until the key is there")
 	f.IntVarP(&count, "count", "c", 0, "stop after `N` events")
+	f.BoolP("stream", "S", false, "read a large eventlog in parts (this is done as needed)")
 	return cmd
 }
 

@@ -57,6 +57,7 @@ type Start struct {
 	Taskmap  string        // tasks on each node, numbered node by node; "" = the job has one node or one task
 	Root     int32         // broker of the job's first node
 	Brokers  int           // how many brokers the job has tasks on; 0 and 1 mean this one
+	Params   []string
 }
 
 // Job is a run as the driver gets it. Immutable.

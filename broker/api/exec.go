@@ -134,6 +134,7 @@ type (
 		Taskmap  string  // of a job of several tasks on several nodes: how many tasks each has (RFC 34), numbered node by node
 		Root     int32   // broker of the job's first node
 		Brokers  int     // how many brokers have parts
+		Params   []string
 	}
 	// ExecStartReq starts a batch. Drop names specs that the node may forget.
 	ExecStartReq struct {

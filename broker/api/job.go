@@ -22,6 +22,7 @@ type (
 		Urgency int    `msgpack:"urgency"`           // 0..31
 		Flags   int    `msgpack:"flags,omitempty"`   // Flux's submit flags (2 debug, 4 waitable, 8 novalidate)
 		Watched bool   `msgpack:"watched,omitempty"` // the submitter attaches: stream output promptly
+		Params  bool   `msgpack:"params,omitempty"`  // its elements have parameters, all uploaded under Token (job.params)
 	}
 	// SubmitReq is a batch.
 	SubmitReq struct {
@@ -32,6 +33,29 @@ type (
 	// SubmitRep has the id of each item: the job's, or the array's (element i has id array+1+i).
 	SubmitRep struct {
 		IDs []jobspec.ID `msgpack:"ids"`
+	}
+)
+
+// Params uploads parameters of the elements of a submission to come: for each element a list of strings, {{param.0}} and so on in its
+// command and file names; the command ["{{argv}}"] is replaced by the list. A submission's parameters come in order, one call after
+// the other, under the token of its SubmitReq; answered when durable. Parts that have come already are not stored again. An upload that is
+// not followed by its submission within a day may be forgotten. Errors: Invalid, TooLarge, Unavailable.
+var Params = rpc.Method[ParamsReq, ParamsRep]{Topic: "job.params", Idempotent: true}
+
+// MaxParams is the largest size of an element's parameters: bytes, and one more for each.
+const MaxParams = 1 << 20
+
+type (
+	// ParamsReq has the parameters of elements First, First+1, …
+	ParamsReq struct {
+		Token  string     `msgpack:"token"`
+		Item   int        `msgpack:"item,omitempty"` // in SubmitReq.Items, from 0
+		First  int        `msgpack:"first,omitempty"`
+		Params [][]string `msgpack:"params"`
+	}
+	// ParamsRep tells how many elements have theirs: the next call goes on there.
+	ParamsRep struct {
+		N int `msgpack:"n"`
 	}
 )
 

@@ -20,9 +20,10 @@ type array struct {
 	spec   *Spec
 	env    *Env
 	values *idset.Set // of row.CC, parsed when first needed
-	next   int        // first index never started
-	skip   []Span     // indexes ≥ next that are not pending, ascending and disjoint
-	again  []*elem    // to start again, by index
+	params *paramState
+	next   int     // first index never started
+	skip   []Span  // indexes ≥ next that are not pending, ascending and disjoint
+	again  []*elem // to start again, by index
 	active map[int]*elem
 	one    *elem // active of an array of one, without a map
 	hi     int   // recovered: elements below may have been started by an earlier leader
@@ -65,8 +66,10 @@ type elem struct {
 	maxRSS   int64
 	cpu      float64
 	watched  bool
-	held     bool // rerun=no: waits for its start row to be durable
-	signaled bool // the other parts were told to end
+	held     bool     // rerun=no: waits for its start row to be durable
+	signaled bool     // the other parts were told to end
+	wants    bool     // waits for its parameters
+	params   []string // until all parts are sent
 }
 
 // part is what an element has on one broker.

@@ -69,7 +69,8 @@ func (m *Machine) maybeDone(a *array) {
 	}
 }
 
-// onRefused forgets the submissions of a transaction that could not be written and puts the rest before what came since.
+// onRefused forgets the submissions of a transaction that could not be written, and the parameters that were uploaded, and puts the rest
+// before what came since.
 func (m *Machine) onRefused() {
 	f := m.taken[0]
 	m.taken = m.taken[1:]

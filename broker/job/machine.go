@@ -90,6 +90,10 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 	switch ev := ev.(type) {
 	case Submitted:
 		m.onSubmitted(ev)
+	case Uploaded:
+		m.onUploaded(ev)
+	case ParamsLoaded:
+		m.onParamsLoaded(ev)
 	case Committed:
 		m.onCommitted()
 	case Refused:
@@ -168,7 +172,7 @@ func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty) > 0 }
 // alone, and no array is complete by it.
 func (m *Machine) Relaxed() bool {
 	t := m.txn
-	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members) == 0
+	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members)+len(t.Params) == 0
 }
 
 // Gen numbers the transaction that is being filled; TakeTxn hands it out and begins the next.

@@ -30,6 +30,8 @@ type world struct {
 	members map[int32]MemberRow
 	lastID  jobspec.ID
 	flight  *Txn
+	wanted  []ParamsWanted // reads that are under way
+	paramID uint64
 
 	// scheduler
 	queue  map[jobspec.ID]int
@@ -79,7 +81,7 @@ func newWorld(t *testing.T, seed int64, nodes int) *world {
 
 // boot starts a leader on what the store holds.
 func (w *world) boot(l *Loaded) {
-	w.queue, w.free, w.allocs, w.down, w.hold, w.flight = map[jobspec.ID]int{}, map[int]int{}, map[uint64]int{}, map[int]bool{}, false, nil
+	w.queue, w.free, w.allocs, w.down, w.hold, w.flight, w.wanted = map[jobspec.ID]int{}, map[int]int{}, map[uint64]int{}, map[int]bool{}, false, nil, nil
 	w.epoch++
 	if l != nil {
 		l.Epoch = w.epoch
@@ -131,6 +133,7 @@ func (w *world) apply(a *Actions) {
 	if a.Hold != nil {
 		w.hold = *a.Hold
 	}
+	w.wanted = append(w.wanted, a.Params...)
 	for _, st := range a.Starts {
 		w.deliver(st)
 	}
@@ -153,6 +156,11 @@ func (w *world) deliver(st RankStarts) {
 		return
 	}
 	for _, run := range st.Runs {
+		a := w.arrays[run.Array]
+		if run.Size == 1 {
+			a = w.arrays[run.Key.Job]
+		}
+		require.Equal(w.t, testParams(a.Params, run.Index), run.Params)
 		for _, o := range w.brokers {
 			for k, r := range o.runs {
 				require.False(w.t, k.Job == run.Key.Job && r.running, "attempt %d of %v starts while attempt %d runs", run.Key.Attempt, run.Key.Job, k.Attempt)
@@ -160,6 +168,31 @@ func (w *world) deliver(st RankStarts) {
 		}
 		b.runs[run.Key] = &fakeRun{key: run.Key, parts: run.Parts, running: true}
 	}
+}
+
+// testParams are the parameters of an element.
+func testParams(set uint64, idx int) []string {
+	if set == 0 {
+		return nil
+	}
+	return []string{fmt.Sprint(set), fmt.Sprint(idx)}
+}
+
+// answer answers a read of parameters, in chunks of two elements.
+func (w *world) answer() {
+	if len(w.wanted) == 0 {
+		return
+	}
+	ask := w.wanted[0]
+	w.wanted = w.wanted[1:]
+	require.Equal(w.t, w.arrays[ask.Array].Params, ask.Set)
+	c := &ParamChunk{First: ask.Index &^ 1}
+	for i := c.First; i < c.First+2 && i < w.arrays[ask.Array].N; i++ {
+		c.Lists = append(c.Lists, testParams(ask.Set, i))
+	}
+	_, ok := c.Of(ask.Index)
+	require.True(w.t, ok)
+	w.step(ParamsLoaded{Array: ask.Array, Index: ask.Index, Chunk: c})
 }
 
 // lose breaks a broker's way. Always true.
@@ -358,7 +391,12 @@ func (w *world) submit() {
 	j := *spec.Job
 	j.Name = map[bool]string{true: "rerun", false: "once"}[rerun]
 	spec.Job = &j
-	w.step(Submitted{[]Item{{Spec: &spec, N: n, Urgency: 16}}})
+	item := Item{Spec: &spec, N: n, Urgency: 16}
+	if w.rng.Intn(2) == 0 {
+		w.paramID++
+		item.Params = w.paramID
+	}
+	w.step(Submitted{[]Item{item}})
 }
 
 func (w *world) cancel() {
@@ -401,7 +439,9 @@ func (w *world) crash() {
 
 func (w *world) random() {
 	b := w.brokers[w.rng.Intn(len(w.brokers))]
-	switch w.rng.Intn(16) {
+	switch w.rng.Intn(18) {
+	case 16, 17:
+		w.answer()
 	case 0:
 		w.submit()
 	case 1, 2:
@@ -442,6 +482,9 @@ func (w *world) settle() {
 		}
 		w.schedule()
 		w.commitAll()
+		for len(w.wanted) > 0 {
+			w.answer()
+		}
 		for _, b := range w.brokers {
 			for _, r := range b.sorted() {
 				r.running = false

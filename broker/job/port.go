@@ -16,13 +16,15 @@ type Txn struct {
 	Retried []StartRow   // elements that will run again: their next attempt
 	Hi      []HiRow      // how far an array's elements have been started
 	Output  []OutputRow  // appended to the segment files and indexed
+	Params  []ParamsRow  // parameters of elements of submissions to come
+	Uploads []UploadRow  // the sets that they begin
 	Members []MemberRow  // upserted by Rank
 	LastID  jobspec.ID   // 0 = unchanged
 }
 
 // Empty tells whether there is nothing to write.
 func (t *Txn) Empty() bool {
-	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members) == 0 && t.LastID == 0
+	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members)+len(t.Params)+len(t.Uploads) == 0 && t.LastID == 0
 }
 
 type (
@@ -50,6 +52,7 @@ type (
 		User    uint32
 		Token   string // client token and item: "token/3"; empty = none. Unique: for deduplication after recovery
 		Submit  float64
+		Params  uint64 // set of its elements' parameters, 0 = none: its UploadRow goes away with this row
 	}
 	// ElementRow is one finished element.
 	ElementRow struct {
@@ -97,6 +100,18 @@ type (
 		Offset  int64
 		Data    []byte
 	}
+	// ParamsRow is a chunk of a set of parameters: those of elements First … First+N-1.
+	ParamsRow struct {
+		Set      uint64
+		First, N int
+		Data     []byte // see EncodeParams
+	}
+	// UploadRow is a set of parameters whose submission has not come yet.
+	UploadRow struct {
+		Set   uint64
+		Token string // of the submission's item to come; the latest set of a token counts
+		Time  float64
+	}
 	// MemberRow is a broker of this epoch, so that the next leader knows who may still be alive.
 	MemberRow struct {
 		Rank   int32
@@ -114,6 +129,7 @@ type Loaded struct {
 	LastID  jobspec.ID
 	SpecID  uint64 // largest in use
 	EnvID   uint64
+	ParamID uint64        // set of parameters
 	Arrays  []LoadedArray // those with unfinished elements
 	Members []MemberRow
 	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past
@@ -151,6 +167,10 @@ type Reader interface {
 	Find(id jobspec.ID) (row ArrayRow, ok bool, err error)
 	// Token returns the array submitted with this token.
 	Token(token string) (id jobspec.ID, ok bool, err error)
+	// Params returns the chunk of a set that holds the parameters of element index; ok is false if there is none.
+	Params(set uint64, index int) (row ParamsRow, ok bool, err error)
+	// Upload returns the set that is being uploaded under a token, with how many elements have theirs.
+	Upload(token string) (set uint64, n int, ok bool, err error)
 	// Spec and Env return interned texts.
 	Spec(id uint64) ([]byte, error)
 	Env(id uint64) ([]byte, error)

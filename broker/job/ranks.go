@@ -245,7 +245,7 @@ func (m *Machine) resume(r *rank, listed map[RunKey]bool) {
 	for _, e := range r.sortedRuns() {
 		p := e.part(r.id)
 		switch {
-		case p == nil || p.ended || e.held:
+		case p == nil || p.ended || e.held || e.wants:
 		case !p.sent:
 			m.send(e, p, r)
 		case !listed[e.key()]:

@@ -191,7 +191,7 @@ func (m *Machine) retry(e *elem, t float64) {
 	}
 	e.attempt++
 	e.state, e.parts, e.res, e.status, e.started, e.adopted = jobspec.StateSched, nil, nil, -1, false, false
-	e.held = false
+	e.held, e.wants, e.params = false, false, nil
 	a.drop(e)
 	a.pushAgain(e)
 	a.running--
@@ -225,7 +225,7 @@ func (m *Machine) finish(e *elem, t float64) {
 		e.log.add(evFree, t, nil)
 	}
 	e.log.add(evClean, t, nil)
-	e.state, e.held = jobspec.StateInactive, false
+	e.state, e.held, e.wants, e.params = jobspec.StateInactive, false, false, nil
 	a := e.arr
 	row := ElementRow{ID: e.id(), Array: a.row.ID, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
 		Start: e.tRun, End: t, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}

@@ -9,7 +9,7 @@ func (m *Machine) onSubmitted(ev Submitted) {
 	for i := range ev.Items {
 		it := &ev.Items[i]
 		a := &array{spec: it.Spec, env: it.Env, pending: it.N, watched: it.Watched, row: ArrayRow{ID: m.newID(it.N), N: it.N, Spec: it.Spec.ID,
-			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now}}
+			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params}}
 		if it.NewSpec {
 			m.txn.Specs = append(m.txn.Specs, SpecRow{it.Spec.ID, it.Spec.JSON})
 		}
@@ -94,6 +94,7 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
 	m.touch(e)
 	m.layParts(e)
+	m.equip(e)
 	if !m.rerun(e.arr) {
 		m.txn.Starts = append(m.txn.Starts, StartRow{e.arr.row.ID, e.idx, e.attempt, m.nodes[al.Alloc.Nodes[0].Node].name})
 		m.next.held = append(m.next.held, heldStart{e, e.attempt})
@@ -171,6 +172,9 @@ func dealTasks(tasks []int, res *resource.Alloc, n int) {
 
 // startAll sends what has not been sent yet to the brokers whose session is known; the others get it when they sync.
 func (m *Machine) startAll(e *elem) {
+	if e.wants || e.held {
+		return
+	}
 	for i := range e.parts {
 		if p := &e.parts[i]; !p.sent {
 			if r := m.rank(p.rank); r.session != 0 {
@@ -196,12 +200,26 @@ func (m *Machine) send(e *elem, p *part, r *rank) {
 		b.Specs = append(b.Specs, SpecEnv{key, e.arr.spec, e.arr.env})
 	}
 	b.Runs = append(b.Runs, m.run(e, p))
+	if e.params != nil && e.sent() {
+		e.params = nil
+		m.dropParams(e.arr)
+	}
+}
+
+// sent tells whether all parts of the element have been sent.
+func (e *elem) sent() bool {
+	for i := range e.parts {
+		if !e.parts[i].sent {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *Machine) run(e *elem, p *part) Run {
 	a := e.arr
 	run := Run{Key: e.key(), SpecID: a.specKey(), Index: e.idx, Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
-		NNodes: len(e.res.Nodes), Limit: a.spec.Job.Duration, Watched: e.watched}
+		NNodes: len(e.res.Nodes), Limit: a.spec.Job.Duration, Watched: e.watched, Params: e.params}
 	if a.row.N > 1 {
 		run.Array = a.row.ID
 	}

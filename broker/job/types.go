@@ -57,6 +57,19 @@ type (
 		User    uint32
 		Token   string
 		Watched bool
+		Params  uint64 // set of parameters, 0 = none
+	}
+	// Uploaded: chunks of a set of parameters came; New begins the set.
+	Uploaded struct {
+		New    *UploadRow
+		Chunks []ParamsRow
+	}
+	// ParamsLoaded answers Actions.Params. Chunk nil: they cannot be read, Err says why.
+	ParamsLoaded struct {
+		Array jobspec.ID
+		Index int // that was asked for
+		Chunk *ParamChunk
+		Err   string
 	}
 	// Committed: the oldest transaction that was taken is durable.
 	Committed struct{}
@@ -165,9 +178,10 @@ type Actions struct {
 	IDs      []jobspec.ID // of Submitted's items
 	Queue    []Queued     // elements join the scheduler's queue
 	Dequeue  []Dequeued
-	Adopt    []Allocation // resources in use by adopted runs
-	Free     []uint64     // allocations that ended
-	Hold     *bool        // stop or resume the scheduler
+	Adopt    []Allocation   // resources in use by adopted runs
+	Free     []uint64       // allocations that ended
+	Hold     *bool          // stop or resume the scheduler
+	Params   []ParamsWanted // read from the store, then ParamsLoaded
 	Starts   []RankStarts
 	Kills    []RankKill
 	Kill     []RunKey // answer to Synced
@@ -227,6 +241,7 @@ type (
 		Taskmap  string // of several tasks on several nodes: how many each has
 		Root     int32  // broker of the first node
 		Brokers  int
+		Params   []string
 	}
 	// RankKill signals runs on one broker.
 	RankKill struct {

@@ -248,6 +248,11 @@ func (a *array) check() error {
 			return fmt.Errorf("element %d: %w", e.idx, err)
 		}
 	}
+	if a.params != nil {
+		if err := a.params.check(); err != nil {
+			return err
+		}
+	}
 	if a.ended < a.durably || a.ended > a.row.N {
 		return fmt.Errorf("%d ended, %d durably, of %d", a.ended, a.durably, a.row.N)
 	}

@@ -15,6 +15,9 @@ import (
 func (s *Service) apply(a *job.Actions) {
 	s.machineAt = a.Wake
 	s.toSched(a)
+	for i := range a.Params {
+		s.loadParams(a.Params[i])
+	}
 	for i := range a.Starts {
 		s.start(&a.Starts[i])
 	}
@@ -55,7 +58,7 @@ func (s *Service) toSched(a *job.Actions) {
 }
 
 func (s *Service) start(b *job.RankStarts) {
-	req := api.ExecStartReq{Session: b.Session, Drop: b.Drop, Starts: make([]api.StartItem, len(b.Runs))}
+	req := api.ExecStartReq{Session: b.Session, Drop: b.Drop, Starts: make([]api.StartItem, 0, len(b.Runs))}
 	for _, sp := range b.Specs {
 		spec := api.Spec{ID: sp.ID, JSON: sp.Spec.JSON, Parsed: sp.Spec.Job}
 		if sp.Env != nil {
@@ -63,13 +66,25 @@ func (s *Service) start(b *job.RankStarts) {
 		}
 		req.Specs = append(req.Specs, spec)
 	}
+	size := 0
 	for i := range b.Runs {
 		r := &b.Runs[i]
-		req.Starts[i] = api.StartItem{Ref: ref(r.Key), Spec: r.SpecID, Array: r.Array, Index: r.Index, Size: r.Size, CC: r.CC, BCC: r.BCC,
+		if size += listSize(r.Params); size > maxStartBytes {
+			s.sendStarts(b.Rank, req)
+			req, size = api.ExecStartReq{Session: b.Session}, listSize(r.Params)
+		}
+		req.Starts = append(req.Starts, api.StartItem{Ref: ref(r.Key), Spec: r.SpecID, Array: r.Array, Index: r.Index, Size: r.Size, CC: r.CC, BCC: r.BCC,
 			Parts: nodeParts(r.Parts), NTasks: r.NTasks, NNodes: r.NNodes, Nodelist: r.Nodelist, Limit: r.Limit, Watched: r.Watched,
-			Taskmap: r.Taskmap, Root: r.Root, Brokers: r.Brokers}
+			Taskmap: r.Taskmap, Root: r.Root, Brokers: r.Brokers, Params: r.Params})
 	}
-	s.out.Call(reactor.Call{Topic: api.ExecStart.Topic, Target: b.Rank, NoReply: true, Body: req})
+	s.sendStarts(b.Rank, req)
+}
+
+// maxStartBytes bounds the parameters in one message, well below a frame's 16 MiB.
+const maxStartBytes = 4 << 20
+
+func (s *Service) sendStarts(rank int32, req api.ExecStartReq) {
+	s.out.Call(reactor.Call{Topic: api.ExecStart.Topic, Target: rank, NoReply: true, Body: req})
 }
 
 func nodeParts(ps []job.Part) []api.NodePart {

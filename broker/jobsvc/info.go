@@ -8,6 +8,7 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/resource"
 	"github.com/frond-hpc/frond/resource/hostlist"
@@ -20,11 +21,12 @@ func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
 		idx = 0 // all elements share it
 	}
 	if ok {
-		if _, spec, env, found := s.m.Row(arr); found && (req.Key == "jobspec" || req.Key == "environment") {
-			text, err := submission(req.Key, spec.JSON, envData(env))
+		row, spec, env, found := s.m.Row(arr)
+		if found && (req.Key == "environment" || req.Key == "jobspec" && row.Params == 0) {
+			text, err := submission(req.Key, spec.JSON, envData(env), nil)
 			return s.info(r, text, err)
 		}
-		if v, active := s.m.View(arr, idx); active {
+		if v, active := s.m.View(arr, idx); active && req.Key != "jobspec" {
 			text, err := s.activeInfo(req.Key, &v)
 			return s.info(r, text, err)
 		}
@@ -108,11 +110,19 @@ func storedSubmission(rd job.Reader, req api.InfoReq) (any, error) {
 			return nil, err
 		}
 	}
-	return submission(req.Key, spec, env)
+	var params []string
+	if index := int(req.ID) - int(row.ID) - 1; req.Key == "jobspec" && row.Params != 0 && (index >= 0 || row.N == 1) {
+		chunk, err := job.ReadParams(rd, row.Params, max(index, 0))
+		if err != nil {
+			return nil, err
+		}
+		params, _ = chunk.Of(max(index, 0))
+	}
+	return submission(req.Key, spec, env, params)
 }
 
-// submission is the jobspec with its environment put back in, or the environment alone.
-func submission(key string, spec, env []byte) (string, error) {
+// submission is the jobspec with its environment put back in and its command with the element's parameters, or the environment alone.
+func submission(key string, spec, env []byte, params []string) (string, error) {
 	vars := make(map[string]string)
 	for _, pair := range strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
@@ -132,8 +142,30 @@ func submission(key string, spec, env []byte) (string, error) {
 			sys["environment"] = vars
 		}
 	}
+	if tasks, ok := doc["tasks"].([]any); ok && params != nil {
+		for _, t := range tasks {
+			if task, ok := t.(map[string]any); ok {
+				task["command"] = withParams(task["command"], params)
+			}
+		}
+	}
 	b, err := json.Marshal(doc)
 	return string(b), err
+}
+
+// withParams is a jobspec's command for an element with these parameters.
+func withParams(command any, params []string) any {
+	list, ok := command.([]any)
+	if !ok {
+		return command
+	}
+	argv := make([]string, len(list))
+	for i := range list {
+		if argv[i], ok = list[i].(string); !ok {
+			return command
+		}
+	}
+	return jobspec.WithParams(argv, params)
 }
 
 func eventlogText(row *job.ArrayRow, log []byte) (string, error) {

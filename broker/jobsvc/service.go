@@ -35,6 +35,7 @@ type Service struct {
 	seen      map[int32]bool
 	intern    interner
 	tokens    tokens
+	uploads   uploads
 	committer committer
 	watch     watchers
 	stopping  bool
@@ -62,6 +63,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, m: m, first: first, inv: resource.NewInventory(), seen: make(map[int32]bool), started: cfg.Now}
 	s.intern.init(cfg.Loaded)
 	s.tokens.init()
+	s.uploads.init(cfg.Loaded)
 	s.committer.replies = make(map[uint64][]pending)
 	s.watch.init()
 	return s, nil
@@ -145,6 +147,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.ExecSync, fromBroker(s.onSync))
 	case api.ExecRenew.Topic:
 		handle(s, r, api.ExecRenew, fromBroker(s.onRenew))
+	case api.Params.Topic:
+		handle(s, r, api.Params, s.onParams)
 	case api.Submit.Topic:
 		handle(s, r, api.Submit, s.onSubmit)
 	case api.Wait.Topic:

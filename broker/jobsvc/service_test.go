@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,8 +160,12 @@ func (r *rig) run(group jobspec.ID, first, n int) []api.StartItem {
 			Alloc: &resource.Alloc{Nodes: []resource.NodeAlloc{{Node: 0, Cores: resource.MaskOf(i % 4), Slots: 1}}}})
 	}
 	r.in(in)
-	require.Len(r.t, r.calls, 1)
-	return r.calls[0].Body.(api.ExecStartReq).Starts
+	require.NotEmpty(r.t, r.calls)
+	var items []api.StartItem
+	for _, c := range r.calls {
+		items = append(items, c.Body.(api.ExecStartReq).Starts...)
+	}
+	return items
 }
 
 func (r *rig) end(items []api.StartItem, status int) {
@@ -184,6 +189,92 @@ func (r *rig) list(req api.ListReq) []api.JobInfo {
 		}
 	}
 	return jobs
+}
+
+// upload sends parameters of elements first, first+1 … and returns the answer's tag.
+func (r *rig) upload(token string, first int, lists ...[]string) uint64 {
+	return r.request(api.Params.Topic, api.ParamsReq{Token: token, First: first, Params: lists})
+}
+
+func TestParametersAreUploadedInPartsAndReachTheElements(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	const token = "1-p"
+	spec := strings.Replace(trueSpec, `"true"`, `"echo","{{param.0}}-{{ param.1 }}-{{id}}"`, 1)
+	submit := func(n int) uint64 {
+		return r.request(api.Submit.Topic, api.SubmitReq{Token: token, Items: []api.SubmitItem{{Spec: []byte(spec), N: n, Urgency: 16, Params: true}}})
+	}
+	require.Contains(t, r.failure(submit(3)).Text, "not uploaded")
+	require.Equal(t, 2, reply[api.ParamsRep](r, r.upload(token, 0, []string{"a", "1"}, []string{"b", "2"})).N)
+	require.Contains(t, r.failure(r.upload(token, 3, []string{"d", "4"})).Text, "those of element 2 are next")
+	require.Equal(t, 2, reply[api.ParamsRep](r, r.upload(token, 0, []string{"a", "1"})).N, "sent again")
+	require.Contains(t, r.failure(submit(3)).Text, "parameters of 2 elements were uploaded, and it has 3")
+	r.boot() // what was uploaded is durable
+	r.sync()
+	require.Equal(t, 3, reply[api.ParamsRep](r, r.upload(token, 2, []string{"c {{id}}", "3"})).N)
+	ids := reply[api.SubmitRep](r, submit(3)).IDs
+	require.Equal(t, ids, reply[api.SubmitRep](r, submit(3)).IDs)
+	items := r.run(ids[0], 1, 3)
+	require.Len(t, items, 3)
+	require.Equal(t, []string{"a", "1"}, items[0].Params)
+	require.Equal(t, []string{"c {{id}}", "3"}, items[2].Params)
+	info := func(id jobspec.ID) string {
+		return reply[api.InfoRep](r, r.request(api.Info.Topic, api.InfoReq{ID: id, Key: "jobspec"})).Value
+	}
+	require.Contains(t, info(ids[0]+3), `"c {{id}}-3-{{id}}"`)
+	require.Contains(t, info(ids[0]), `{{param.0}}`)
+	r.end(items, 0)
+	require.Contains(t, info(ids[0]+1), `"a-1-{{id}}"`, "when it has ended")
+	_, l := r.store.Open()
+	require.Equal(t, uint64(1), l.ParamID)
+}
+
+func TestBadParametersAreRefused(t *testing.T) {
+	r := newRig(t)
+	for want, req := range map[string]api.ParamsReq{
+		"need the token": {Params: [][]string{{"a"}}},
+		"no parameters":  {Token: "t"},
+		"parameters of element 1: parameter 2 holds":   {Token: "t", Params: [][]string{{"a"}, {"b", "c", "d\x00"}}},
+		"they have 1048578 bytes; the limit is 104857": {Token: "t", Params: [][]string{{strings.Repeat("x", 1<<20), ""}, {}}},
+		"1 to 4194304 elements":                        {Token: "t", First: 4194304, Params: [][]string{{"a"}}},
+		"those of element 0 are next, not of 5":        {Token: "t", First: 5, Params: [][]string{{"a"}}},
+	} {
+		require.Contains(t, r.failure(r.request(api.Params.Topic, req)).Text, want)
+	}
+	r.fail = errors.New("disk full")
+	require.Contains(t, r.failure(r.upload("t", 0, []string{"a"})).Text, "disk full")
+	r.fail = nil
+	r.now = r.now.Add(2 * time.Second)
+	r.in(reactor.Wake{})
+	require.Equal(t, 1, reply[api.ParamsRep](r, r.upload("t", 0, []string{"a"})).N, "it is as if nothing had been sent")
+}
+
+func TestManyLargeParametersDoNotFillAFrame(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	for i := range 12 {
+		reply[api.ParamsRep](r, r.upload("t", i, []string{strings.Repeat("x", 1<<20-1)}))
+	}
+	id := reply[api.SubmitRep](r, r.request(api.Submit.Topic, api.SubmitReq{Token: "t",
+		Items: []api.SubmitItem{{Spec: []byte(trueSpec), N: 12, Urgency: 16, Params: true}}})).IDs[0]
+	r.calls = nil
+	var in api.SchedAllocs
+	for i := range 12 {
+		in.Allocs = append(in.Allocs, api.SchedAlloc{ID: uint64(i + 1), Group: api.GroupID(id),
+			Alloc: &resource.Alloc{Nodes: []resource.NodeAlloc{{Node: 0, Cores: resource.MaskOf(i % 4), Slots: 1}}}})
+	}
+	r.in(in)
+	n := 0
+	for _, c := range r.calls {
+		size := 0
+		for _, it := range c.Body.(api.ExecStartReq).Starts {
+			require.Equal(t, id+1+jobspec.ID(n), it.Ref.Job)
+			size += len(it.Params[0])
+			n++
+		}
+		require.LessOrEqual(t, size, maxStartBytes)
+	}
+	require.Equal(t, 12, n)
 }
 
 func TestAnArrayIsOneGroupRunsAndIsListed(t *testing.T) {

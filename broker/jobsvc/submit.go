@@ -36,13 +36,13 @@ func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
 	}
 	switch ids, known := s.tokens.find(req.Token); {
 	case known:
-		s.whenDurable(func(out *reactor.Out, _ error) { out.Reply(r, api.SubmitRep{IDs: ids}) })
+		s.replySubmitted(r, ids)
 		return nil
 	case s.mayBeStored(req.Token):
 		s.checkToken(r, req)
 		return nil
 	}
-	return s.accept(r, req)
+	return s.withParams(r, req)
 }
 
 // recheck is how long after a restart every submission's token is looked up in the store.
@@ -81,7 +81,7 @@ func (s *Service) checkToken(r *rpc.Request, req api.SubmitReq) {
 		case ids != nil:
 			s.out.Reply(r, api.SubmitRep{IDs: ids})
 		default:
-			if err := s.accept(r, req); err != nil {
+			if err := s.withParams(r, req); err != nil {
 				s.out.Fail(r, err)
 			}
 		}
@@ -109,21 +109,38 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 		if req.Token != "" {
 			items[i].Token = itemToken(req.Token, i)
 		}
+		if req.Items[i].Params {
+			set, err := s.uploads.take(itemToken(req.Token, i), items[i].N)
+			if err != nil {
+				return itemError(err, i, len(req.Items))
+			}
+			items[i].Params = set
+		}
 	}
 	s.intern.markNew(items)
+	s.uploads.forget(req.Token, len(items))
 	a := s.m.Step(s.now, job.Submitted{Items: items})
 	ids := a.IDs
 	s.apply(a)
 	s.tokens.add(req.Token, ids, s.now)
-	s.await(pending{submit: true, f: func(out *reactor.Out, err error) {
+	s.await(pending{submit: true, f: func(_ *reactor.Out, err error) {
 		if err != nil {
 			s.tokens.remove(req.Token)
+		}
+	}})
+	s.replySubmitted(r, ids)
+	return nil
+}
+
+// replySubmitted answers a submission when it is durable, or has failed.
+func (s *Service) replySubmitted(r *rpc.Request, ids []jobspec.ID) {
+	s.await(pending{submit: true, f: func(out *reactor.Out, err error) {
+		if err != nil {
 			out.Fail(r, err)
 			return
 		}
 		out.Reply(r, api.SubmitRep{IDs: ids})
 	}})
-	return nil
 }
 
 func itemError(err error, i, n int) error {

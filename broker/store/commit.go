@@ -116,6 +116,9 @@ func groupLen(tasks []*task) int {
 		for k := range c.Txn.Output {
 			size += len(c.Txn.Output[k].Data)
 		}
+		for k := range c.Txn.Params {
+			size += len(c.Txn.Params[k].Data)
+		}
 	}
 	return len(tasks)
 }

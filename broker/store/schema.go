@@ -15,7 +15,7 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS}
+var migrations = []string{formatOne, formatKVS, formatParams}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.
@@ -121,6 +121,23 @@ CREATE VIEW job AS             -- for people: finished jobs and elements
 	       datetime(e.t_end, 'unixepoch') AS ended, round(e.t_end - e.t_run, 3) AS seconds
 	FROM element e JOIN array a ON a.id = e.array;
 INSERT INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
+`
+
+// formatParams adds parameters of elements. Those of elements first … first+n-1 of a set are the row set << 22 | first: an array has at most
+// 2^22 elements.
+const formatParams = `
+ALTER TABLE array ADD COLUMN params INTEGER NOT NULL DEFAULT 0; -- the set of its elements' parameters, 0 = none
+CREATE TABLE params (
+	id   INTEGER PRIMARY KEY,
+	n    INTEGER NOT NULL,
+	data BLOB NOT NULL           -- of each element: count of strings, length and bytes of each, as varints
+);
+CREATE TABLE upload (          -- sets whose submission has not come yet
+	id    INTEGER PRIMARY KEY,
+	token TEXT NOT NULL,
+	time  REAL NOT NULL
+);
+CREATE INDEX upload_token ON upload (token);
 `
 
 // openDB opens the database for the writer, creates or migrates its tables, and sets how it is kept durable.

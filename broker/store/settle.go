@@ -13,6 +13,11 @@ func (g *group) settle(group []*job.Txn) error {
 	if err := g.w.envs.flush(); err != nil {
 		return err
 	}
+	for _, t := range group {
+		if err := g.params(t); err != nil {
+			return err
+		}
+	}
 	over, err := g.totals()
 	if err != nil {
 		return err

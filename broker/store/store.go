@@ -136,6 +136,9 @@ func (s *Store) open() (*job.Loaded, error) {
 		return nil, fmt.Errorf("open state directory %s: %w", s.dir, err)
 	}
 	s.lock.setEpoch(s.w.epoch)
+	if err := dropUploads(c, time.Now().Add(-uploadKept)); err != nil {
+		return nil, fmt.Errorf("tidy state directory %s: %w", s.dir, err)
+	}
 	loaded, err := load(c)
 	if err != nil {
 		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,11 +177,11 @@ func TestOpen(t *testing.T) {
 	t.Run("a later format is refused, naming both", func(t *testing.T) {
 		dir := t.TempDir()
 		s, _ := open(t, dir, Options{})
-		require.NoError(t, s.w.c.script(`PRAGMA user_version=7`))
+		require.NoError(t, s.w.c.script(`PRAGMA user_version=77`))
 		require.NoError(t, s.Close())
 		_, _, err := Open(dir, Options{})
-		require.ErrorContains(t, err, "format 7")
-		require.ErrorContains(t, err, "up to 1")
+		require.ErrorContains(t, err, "format 77")
+		require.ErrorContains(t, err, fmt.Sprint("up to ", format))
 		require.NoFileExists(t, filepath.Join(dir, "lock"))
 	})
 	t.Run("an earlier format is migrated, its rows kept", func(t *testing.T) {
@@ -189,13 +191,33 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, s.Close())
 		old, oldFormat := migrations, format
 		defer func() { migrations, format = old, oldFormat }()
-		migrations = append(old[:1:1], `ALTER TABLE spec ADD COLUMN kind TEXT`)
-		format = 2
+		migrations = append(slices.Clone(old), `ALTER TABLE spec ADD COLUMN kind TEXT`)
+		format = oldFormat + 1
 		s, loaded := open(t, dir, Options{})
 		require.Len(t, loaded.Arrays, 1)
 		n, err := s.w.c.number(`PRAGMA user_version`)
 		require.NoError(t, err)
-		require.Equal(t, int64(2), n)
+		require.Equal(t, format, n)
+	})
+	t.Run("every format there was is brought to the present one", func(t *testing.T) {
+		for from := 1; from < int(format); from++ {
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, dbName), nil, 0o600))
+			c, err := openConn(filepath.Join(dir, dbName))
+			require.NoError(t, err)
+			for _, step := range migrations[:from] {
+				require.NoError(t, c.script(step))
+			}
+			require.NoError(t, c.script(fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d;
+				INSERT INTO array (id, n, spec, env, bcc, urgency, flags, user, submit) VALUES (5, 3, 1, 0, 0, 16, 0, 1, 1.5);
+				INSERT INTO total VALUES (5, 3, 0, 0, 0, 0, -1, NULL); INSERT INTO active VALUES (5, 0)`, appID, from)))
+			require.NoError(t, c.close())
+			s, loaded := open(t, dir, Options{})
+			require.Len(t, loaded.Arrays, 1)
+			require.Equal(t, job.ArrayRow{ID: 5, N: 3, Spec: 1, Urgency: 16, User: 1, Submit: 1.5}, loaded.Arrays[0].ArrayRow)
+			require.NoError(t, commit(s, single(900)))
+			require.NoError(t, s.Close())
+		}
 	})
 	t.Run("a migration that fails leaves the old format", func(t *testing.T) {
 		dir := t.TempDir()
@@ -203,9 +225,9 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, s.Close())
 		old, oldFormat := migrations, format
 		defer func() { migrations, format = old, oldFormat }()
-		migrations, format = append(old[:1:1], `CREATE TABLE later (a); SELECT nonsense`), 2
+		migrations, format = append(slices.Clone(old), `CREATE TABLE later (a); SELECT nonsense`), oldFormat+1
 		_, _, err := Open(dir, Options{})
-		require.ErrorContains(t, err, "from format 1 to 2")
+		require.ErrorContains(t, err, fmt.Sprintf("from format %d to %d", oldFormat, oldFormat+1))
 		migrations, format = old, oldFormat
 		s, _ = open(t, dir, Options{})
 		n, err := s.w.c.number(`SELECT count(*) FROM sqlite_schema WHERE name = 'later'`)

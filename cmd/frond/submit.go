@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"os"
 	"strconv"
 
@@ -120,6 +121,8 @@ type batch struct {
 	items []api.SubmitItem
 	envs  [][]byte
 	dry   []func() ([]byte, error) // the jobspec of each job as --dry-run shows it
+	// params has the parameters of the elements of those items that have some (item.Params), by the item's place
+	params map[int]iter.Seq[[]string]
 }
 
 // batch makes the items of the options: one item, a job or an array, unless {cc} stands where it makes the jobs differ in more than
@@ -179,7 +182,7 @@ func (b *batch) add(o *submitOptions, environ []string, item api.SubmitItem, set
 	item.Env = b.envIndex(vars.bytes())
 	b.items = append(b.items, item)
 	if o.dryRun {
-		b.addDry(o, vars, set, item.BCC)
+		b.addDry(o, vars, set, item.BCC, b.params[len(b.items)-1])
 	}
 	return nil
 }
@@ -193,7 +196,7 @@ func (b *batch) envIndex(env []byte) int {
 }
 
 // addDry notes how to show the jobspecs of an item in full, with {cc} replaced as the tasks will see it.
-func (b *batch) addDry(o *submitOptions, vars *environ, set *idset.Set, bcc bool) {
+func (b *batch) addDry(o *submitOptions, vars *environ, set *idset.Set, bcc bool, lists iter.Seq[[]string]) {
 	show := func(o *submitOptions, cc string) func() ([]byte, error) {
 		return func() ([]byte, error) {
 			spec, err := o.spec()
@@ -209,6 +212,14 @@ func (b *batch) addDry(o *submitOptions, vars *environ, set *idset.Set, bcc bool
 			}
 			return jobspec.BuildJSON(spec)
 		}
+	}
+	if lists != nil {
+		for list := range lists {
+			one := *o
+			one.command = jobspec.WithParams(o.command, list)
+			b.dry = append(b.dry, show(&one, ""))
+		}
+		return
 	}
 	if set == nil {
 		b.dry = append(b.dry, show(o, ""))
@@ -251,6 +262,9 @@ func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, err
 			n++
 		}
 		req := b.request(first, n)
+		if err := b.uploadParams(ctx, c, req.Token, first, n); err != nil {
+			return ids, err
+		}
 		rep, err := client.Call(ctx, c, api.Submit, req)
 		if err != nil {
 			return ids, err

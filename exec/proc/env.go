@@ -15,9 +15,11 @@ import (
 
 // prepared is what is the same for all runs of a spec.
 type prepared struct {
-	env      []byte // entries, each ended by NUL, without those that each task gets of its own
-	tags     bool   // the command holds templates
-	plain    bool   // no file for any stream, buffered, and small enough to be sent in one write
+	env      []byte   // entries, each ended by NUL, without those that each task gets of its own
+	tags     bool     // the command holds templates
+	size     int      // bytes of environment and command
+	params   []string // tags {{param.N}} of the command and of file names, each time one is there
+	plain    bool     // no file for any stream, buffered, and small enough to be sent in one write
 	rlimits  []spawner.RLimit
 	cudaSeen bool // CUDA_DEVICE_ORDER is the user's own
 	ompSeen  bool // OMP_NUM_THREADS, too
@@ -40,6 +42,8 @@ func prepare(spec *exec.Spec) *prepared {
 	sh := &js.Shell
 	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && size < maxPlain
 	p.cudaSeen, p.ompSeen = p.has("CUDA_DEVICE_ORDER="), p.has("OMP_NUM_THREADS=")
+	p.size = size
+	p.params = paramTags(append([]string{sh.Stdin, sh.Stdout.Path, sh.Stderr.Path}, js.Command...))
 	spec.Prepared = p
 	return p
 }
@@ -47,6 +51,19 @@ func prepare(spec *exec.Spec) *prepared {
 // has tells whether the environment has an entry that begins with name.
 func (p *prepared) has(name string) bool {
 	return bytes.HasPrefix(p.env, []byte(name)) || bytes.Contains(p.env, []byte("\x00"+name))
+}
+
+// paramTags lists the tags {{param.N}} in texts.
+func paramTags(texts []string) (names []string) {
+	for _, text := range texts {
+		jobspec.Expand(text, func(name string) (string, bool) {
+			if strings.HasPrefix(name, "param.") {
+				names = append(names, name)
+			}
+			return "", false
+		})
+	}
+	return names
 }
 
 // Variables that do not reach a task from the submitter's environment: those that each task gets of its own, the

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/exec"
+	"github.com/frond-hpc/frond/jobspec"
 )
 
 // job is a run whose tasks are not all ended.
@@ -71,7 +73,27 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 
 // quick tells whether a job can be started at once: no files, no pipes.
 func (j *job) quick() bool {
-	return len(j.tasks) == 1 && !j.Watched && j.prep.plain && j.pmi == nil
+	return len(j.tasks) == 1 && !j.Watched && j.prep.plain && j.pmi == nil && (j.Params == nil || j.small())
+}
+
+// small tells whether a command with parameters is small enough to be sent in one write.
+func (j *job) small() bool {
+	return j.prep.size+j.paramBytes() < maxPlain
+}
+
+// paramBytes is how long its parameters make the command and file names of a job.
+func (j *job) paramBytes() int {
+	n := 0
+	if jobspec.IsArgv(j.Spec.Job.Command) {
+		for _, p := range j.Params {
+			n += len(p) + 1
+		}
+	}
+	for _, name := range j.prep.params {
+		v, _ := jobspec.Param(j.Params, name)
+		n += len(v)
+	}
+	return n
 }
 
 func (d *Driver) launch(ej *exec.Job) {
@@ -122,7 +144,13 @@ func (d *Driver) launchSlowly(j *job) {
 	}
 }
 
+// maxExpanded bounds what parameters may make of a command: far above what a kernel takes (ARG_MAX).
+const maxExpanded = 16 << 20
+
 func (d *Driver) launchTask(t *task) error {
+	if t.job.paramBytes() > maxExpanded {
+		return errors.New("its parameters make the command too long")
+	}
 	io, err := d.openStdio(t)
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ func (j *job) argv(d *Driver, t *task) []string {
 	if !j.prep.tags {
 		return argv
 	}
+	if j.Params != nil && jobspec.IsArgv(argv) {
+		return j.Params
+	}
 	expanded := make([]string, len(argv))
 	for i, a := range argv {
 		expanded[i] = d.expand(t, a)
@@ -58,7 +61,7 @@ func (s *slot) request(t *task, io *stdio) *spawner.Request {
 	return r
 }
 
-// expand replaces templates in a command or path, with Flux's names and {{index}}, {{array}} and {{cc}}.
+// expand replaces templates in a command or path, with Flux's names and {{index}}, {{array}}, {{cc}} and {{param.N}}.
 func (d *Driver) expand(t *task, text string) string {
 	return jobspec.Expand(text, func(name string) (string, bool) { return d.lookup(t, name) })
 }
@@ -85,6 +88,9 @@ func (d *Driver) lookup(t *task, name string) (string, bool) {
 		return strconv.Itoa(t.rank), true
 	case "task.index", "task.localid":
 		return strconv.Itoa(t.local), true
+	}
+	if v, ok := jobspec.Param(j.Params, name); ok {
+		return v, true
 	}
 	if rest, ok := strings.CutPrefix(name, "node."); ok {
 		return d.lookupNode(t, rest)

@@ -30,6 +30,7 @@ type Observation struct {
 	Task   int
 	Begins bool
 	Time   time.Time
+	Start  exec.Start // of its run
 }
 
 // Config of a driver.
@@ -244,7 +245,7 @@ func (d *Driver) tell(t *task, ev exec.TaskEvent) {
 
 func (d *Driver) observe(t *task, begins bool) {
 	if d.cfg.Observe != nil {
-		d.cfg.Observe(Observation{d.cfg.Broker, t.run.job.Ref, t.rank, begins, d.cfg.Now()})
+		d.cfg.Observe(Observation{d.cfg.Broker, t.run.job.Ref, t.rank, begins, d.cfg.Now(), t.run.job.Start})
 	}
 }
 

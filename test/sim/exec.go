@@ -25,6 +25,7 @@ func (w *world) execDriver(n *node) reactor.Driver {
 		switch {
 		case !n.alive:
 		case o.Begins:
+			w.user.checkParams(n, &o.Start)
 			w.started(n, o.Ref.Job, o.Ref.Attempt)
 		default:
 			w.ended(n, o.Ref.Job)

@@ -43,6 +43,7 @@ func TestAllEndWithoutFaults(t *testing.T) {
 	cfg := small(1)
 	cfg.Faults = 0
 	res := run(t, cfg)
+	require.NotZero(t, res.Equipped)
 	require.LessOrEqual(t, res.Attempts, cfg.Jobs*2, "multi-node jobs count once a broker")
 }
 

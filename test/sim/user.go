@@ -22,16 +22,18 @@ type user struct {
 	waiting map[uint64]*submission
 	known   map[jobspec.ID]int // submitted: id → elements
 	order   []jobspec.ID
+	params  map[jobspec.ID]string // of arrays: the first of their elements' parameters, the submission's token; "" = they have none
 }
 
 // submission is one request.
 type submission struct {
 	token string
 	items []api.SubmitItem
+	parts []api.ParamsReq // parameters that are not uploaded yet
 }
 
 func newUser(w *world) *user {
-	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int)}
+	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int), params: make(map[jobspec.ID]string)}
 	left := w.cfg.Jobs
 	for i := 0; left > 0; i++ {
 		s := &submission{token: fmt.Sprintf("%d-%d", w.now.UnixMilli(), i)}
@@ -48,6 +50,9 @@ func (u *user) fill(s *submission, left int) int {
 	if w.rng.IntN(2) == 0 {
 		n := min(left, 1+w.rng.IntN(max(w.cfg.Jobs/100, 2)))
 		s.items = []api.SubmitItem{{Spec: spec, N: n, Urgency: 16}}
+		if w.rng.IntN(2) == 0 {
+			s.withParams(w.rng.IntN)
+		}
 		return n
 	}
 	n := min(left, 1+w.rng.IntN(50))
@@ -99,6 +104,10 @@ func (u *user) next(client uint64) {
 func (u *user) send(s *submission) {
 	u.tag++
 	u.waiting[u.tag] = s
+	if len(s.parts) > 0 {
+		u.call(api.Params.Topic, u.tag, s.parts[0])
+		return
+	}
 	u.call(api.Submit.Topic, u.tag, api.SubmitReq{Token: s.token, Items: s.items})
 }
 
@@ -122,6 +131,11 @@ func (u *user) answer(n *node, a broker.ToClient) {
 		u.w.After(time.Second, func() { u.resend(s) })
 		return
 	}
+	if len(s.parts) > 0 {
+		s.parts = s.parts[1:]
+		u.resend(s)
+		return
+	}
 	var rep api.SubmitRep
 	u.w.must(msgpack.Unmarshal(a.Msg.Body, &rep))
 	for i, id := range rep.IDs {
@@ -129,6 +143,7 @@ func (u *user) answer(n *node, a broker.ToClient) {
 			u.w.fail("id %v is given twice", id)
 		}
 		u.known[id] = max(s.items[i].N, 1)
+		u.expectParams(id, map[bool]string{true: s.token}[s.items[i].Params])
 		u.order = append(u.order, id)
 	}
 	if u.w.rng.IntN(30) == 0 {

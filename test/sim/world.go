@@ -34,6 +34,7 @@ type Result struct {
 	Virtual  time.Duration
 	Events   uint64
 	Attempts int // starts
+	Equipped int // of them with parameters
 	Crashes  int
 	Leaders  int
 	Err      error

@@ -46,11 +46,13 @@ type state struct {
 	Sums     map[jobspec.ID]job.Summary
 	Ended    [][]job.ElementRow
 	Output   map[jobspec.ID][][]job.OutputRow
+	Params   map[uint64][]*job.ParamsRow // by index
+	Upload   [2]int
 }
 
 func newState() *state {
 	return &state{map[jobspec.ID]job.ArrayRow{}, map[jobspec.ID]jobspec.ID{}, map[string]jobspec.ID{}, map[uint64]string{},
-		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}}
+		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}, map[uint64][]*job.ParamsRow{}, [2]int{}}
 }
 
 // listing is one set of arguments of Ended.
@@ -101,6 +103,13 @@ func modelState(m *Model) *state {
 			}
 		}
 	}
+	for set := range m.Loaded().ParamID + 2 {
+		for i := range paramsAsked {
+			s.Params[set] = append(s.Params[set], m.ParamsOf(set, i))
+		}
+	}
+	set, n := m.UploadOf(uploadToken)
+	s.Upload = [2]int{int(set), n}
 	for _, l := range listings(m) {
 		s.Ended = append(s.Ended, m.Ended(l.array, l.results, l.since, l.until, l.limit))
 	}
@@ -118,6 +127,7 @@ func readState(r job.Reader, m *Model) (*state, error) {
 		}
 		q.element(id, a.N)
 	}
+	q.params()
 	q.found(m.LastID + 1000)
 	q.token("no such token")
 	for _, l := range listings(m) {
@@ -164,6 +174,24 @@ func (q *asking) array(id jobspec.ID) {
 	q.note(err)
 	q.s.Texts[want.Spec], q.s.Texts[1000+want.Env] = string(spec), string(env)
 	q.found(id)
+}
+
+// paramsAsked is how many elements' parameters are compared.
+const paramsAsked = 20
+
+func (q *asking) params() {
+	for set := range q.m.Loaded().ParamID + 2 {
+		for i := range paramsAsked {
+			row, ok, err := q.r.Params(set, i)
+			q.note(err)
+			if q.s.Params[set] = append(q.s.Params[set], nil); ok {
+				q.s.Params[set][i] = &row
+			}
+		}
+	}
+	set, n, _, err := q.r.Upload(uploadToken)
+	q.note(err)
+	q.s.Upload = [2]int{int(set), n}
 }
 
 func (q *asking) token(token string) {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 
 	"pgregory.net/rapid"
 
@@ -61,6 +62,7 @@ func (g *Gen) Next() *job.Txn {
 		*t = *g.txns[g.number("which", 0, n-1)]
 	} else {
 		g.submissions(t)
+		g.uploads(t)
 		g.ends(t)
 		g.starts(t)
 		g.outputs(t)
@@ -83,6 +85,9 @@ func (g *Gen) submissions(t *job.Txn) {
 			row.Name, row.Env, row.Flags = fmt.Sprintf("name%d", k%2), uint64(1+k%2), 4
 			row.Token = fmt.Sprintf("tok%d/%d", row.ID, k)
 		}
+		if set, n := g.model.UploadOf(uploadToken); n > 1 && len(t.Arrays) == 0 && g.number("with parameters", 0, 1) == 1 {
+			row.N, row.CC, row.Params = n, "", set
+		}
 		t.Arrays = append(t.Arrays, row)
 		t.Specs = append(t.Specs, job.SpecRow{ID: row.Spec, JSON: fmt.Appendf(nil, `{"n":%d}`, row.Spec)})
 		if row.Env > 0 {
@@ -92,6 +97,30 @@ func (g *Gen) submissions(t *job.Txn) {
 			g.open = append(g.open, Element{row.ID, i})
 		}
 		g.model.Arrays[row.ID] = row // for ElementID
+	}
+}
+
+// uploadToken is the one under which parameters are uploaded.
+const uploadToken = "parameters"
+
+// uploads begins a set of parameters or goes on with one.
+func (g *Gen) uploads(t *job.Txn) {
+	for range g.number("chunks", 0, 2) {
+		set, at := g.model.UploadOf(uploadToken)
+		if k := len(t.Params); k > 0 {
+			set, at = t.Params[k-1].Set, t.Params[k-1].First+t.Params[k-1].N
+		} else if slices.ContainsFunc(t.Arrays, func(a job.ArrayRow) bool { return a.Params != 0 }) {
+			set = 0
+		}
+		if set == 0 || at > 7 || g.number("anew", 0, 4) == 0 {
+			set, at = g.model.Loaded().ParamID+1, 0
+			if k := len(t.Params); k > 0 {
+				set = max(set, t.Params[k-1].Set+1)
+			}
+			t.Uploads = append(t.Uploads, job.UploadRow{Set: set, Token: uploadToken, Time: 4e9})
+		}
+		n := g.number("lists", 1, 5)
+		t.Params = append(t.Params, job.ParamsRow{Set: set, First: at, N: n, Data: fmt.Appendf(nil, "%d of %d", at, set)})
 	}
 }
 

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/frond-hpc/frond/broker/job"
@@ -19,6 +20,8 @@ type Model struct {
 	Starts   map[Element]job.StartRow
 	Members  map[int32]job.MemberRow
 	Output   map[jobspec.ID][]job.OutputRow
+	Params   map[uint64][]job.ParamsRow // by set
+	Uploads  map[uint64]string          // set → token
 }
 
 // Element names an element.
@@ -30,7 +33,8 @@ type Element struct {
 // ModelOf folds transactions, each all or nothing.
 func ModelOf(txns []*job.Txn) *Model {
 	m := &Model{Specs: map[uint64][]byte{}, Envs: map[uint64][]byte{}, Arrays: map[jobspec.ID]job.ArrayRow{}, Elements: map[Element]job.ElementRow{},
-		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Output: map[jobspec.ID][]job.OutputRow{}}
+		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Output: map[jobspec.ID][]job.OutputRow{},
+		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}}
 	for _, t := range txns {
 		m.Add(t)
 	}
@@ -46,8 +50,17 @@ func (m *Model) Add(t *job.Txn) {
 	for _, r := range t.Envs {
 		once(m.Envs, r.ID, r.Data)
 	}
+	for _, r := range t.Uploads {
+		once(m.Uploads, r.Set, r.Token)
+	}
+	for _, r := range t.Params {
+		if !slices.ContainsFunc(m.Params[r.Set], func(p job.ParamsRow) bool { return p.First == r.First }) {
+			m.Params[r.Set] = append(m.Params[r.Set], r)
+		}
+	}
 	for _, r := range t.Arrays {
 		once(m.Arrays, r.ID, r)
+		delete(m.Uploads, r.Params)
 	}
 	for _, r := range append(append([]job.StartRow{}, t.Retried...), t.Starts...) {
 		if key := (Element{r.Array, r.Index}); m.Starts[key].Attempt <= r.Attempt {
@@ -114,6 +127,9 @@ func (m *Model) Loaded() *job.Loaded {
 	}
 	for id := range m.Envs {
 		l.EnvID = max(l.EnvID, id)
+	}
+	for set := range m.Params {
+		l.ParamID = max(l.ParamID, set)
 	}
 	for _, id := range m.IDs() {
 		a, unfinished := m.loadedArray(id)
@@ -194,6 +210,29 @@ func (m *Model) Ended(array jobspec.ID, results int, since, until float64, limit
 		return a.ID > b.ID
 	})
 	return list[:min(limit, len(list))]
+}
+
+// ParamsOf is the chunk that Reader.Params must find; nil = none.
+func (m *Model) ParamsOf(set uint64, index int) *job.ParamsRow {
+	for _, p := range m.Params[set] {
+		if p.First <= index && index < p.First+p.N {
+			return &p
+		}
+	}
+	return nil
+}
+
+// UploadOf is what Reader.Upload must find of a token.
+func (m *Model) UploadOf(token string) (set uint64, n int) {
+	for id, t := range m.Uploads {
+		if t == token {
+			set = max(set, id)
+		}
+	}
+	for _, p := range m.Params[set] {
+		n = max(n, p.First+p.N)
+	}
+	return set, n
 }
 
 // OutputOf is what Reader.Output must list.

@@ -18,6 +18,7 @@ import (
 
 type submitCmd struct {
 	submitOptions
+	source   sourceOptions
 	cc, bcc  string
 	wait     bool
 	watch    bool
@@ -34,12 +35,17 @@ func newSubmitCmd(e *env) *cobra.Command {
 they are elements of one array, {cc} in the command and in file names is the id, FROND_JOB_CC
 holds it in the environment (with --bcc not).
 
+With --each-line=FILE one job is made for each line of a file, with --from-json=FILE for each item of
+a JSON array. {line} and {entry} in the command and in file names are the line and the item (of a
+string what it holds); FROND_LINE has the line, FROND_ENTRY the item as JSON.
+
 The job gets this command's environment, working directory and resource limits.
 
 Exit codes: 0 when submitted; with --wait or --watch the largest exit code of the jobs
 (128 + the signal for a signal), 1 for a job that ended by an exception without one.`,
 		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
   frond submit --cc=1-1000 --output='out.{cc}' ./sweep --seed={cc}
+  frond submit --each-line=files.txt gzip {line}
   frond submit --wait --progress --quiet --cc=0-99 ./step {cc}`,
 		Args: needCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,6 +57,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 	f := cmd.Flags()
 	f.StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`: 1-100 or 3,5,7")
 	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
+	o.source.add(cmd)
 	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
 	f.BoolVar(&o.watch, "watch", false, "print the output of all jobs; implies --wait")
 	f.BoolVar(&o.progress, "progress", false, "with --wait show a bar (on a terminal)")
@@ -59,7 +66,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 }
 
 func (o *submitCmd) run(ctx context.Context, e *env) error {
-	batch, err := o.batch(o.cc, o.bcc, os.Environ(), o.watch)
+	batch, err := o.make(e)
 	if err != nil {
 		return err
 	}
@@ -89,6 +96,13 @@ func (o *submitCmd) run(ctx context.Context, e *env) error {
 		return w.wait(ctx, c, api.WaitReq{IDs: ids, Progress: o.progress})
 	}
 	return nil
+}
+
+func (o *submitCmd) make(e *env) (*batch, error) {
+	if o.source.given() {
+		return o.source.batch(e, &o.submitOptions, api.SubmitItem{Watched: o.watch})
+	}
+	return o.batch(o.cc, o.bcc, os.Environ(), o.watch)
 }
 
 // printIDs prints the ids of all jobs, an array's elements one by one.

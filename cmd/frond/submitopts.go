@@ -137,6 +137,20 @@ func (o *submitOptions) with(cc string) *submitOptions {
 	return &c
 }
 
+// replace is a copy of o with tag replaced in the command and in file names.
+func (o *submitOptions) replace(tag, by string) *submitOptions {
+	c := *o
+	c.command = append([]string(nil), o.command...)
+	c.setopt = append([]string(nil), o.setopt...)
+	for i := range c.command {
+		c.command[i] = strings.ReplaceAll(c.command[i], tag, by)
+	}
+	for _, s := range []*string{&c.input, &c.output, &c.errout} {
+		*s = strings.ReplaceAll(*s, tag, by)
+	}
+	return &c
+}
+
 // urgencyValue is --urgency as a number.
 func (o *submitOptions) urgencyValue() (int, error) {
 	if o.urgency == "" {

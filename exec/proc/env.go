@@ -43,7 +43,8 @@ func prepare(spec *exec.Spec) *prepared {
 	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && size < maxPlain
 	p.cudaSeen, p.ompSeen = p.has("CUDA_DEVICE_ORDER="), p.has("OMP_NUM_THREADS=")
 	p.size = size
-	p.params = paramTags(append([]string{sh.Stdin, sh.Stdout.Path, sh.Stderr.Path}, js.Command...))
+	texts := append([]string{sh.Stdin, sh.Stdout.Path, sh.Stderr.Path}, js.Command...)
+	p.params = paramTags(slices.AppendSeq(texts, maps.Values(sh.EnvExpand)))
 	spec.Prepared = p
 	return p
 }

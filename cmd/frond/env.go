@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/frond-hpc/frond/cmd/frond/config"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -20,12 +21,15 @@ type env struct {
 	lookup func(name string) (string, bool) // one environment variable
 	color  string                           // --color: auto, always, never
 	target string                           // --instance: a name or URI instead of FROND_URI; empty = not given
+	conf   string                           // --conf: a configuration file to read last
+	etc    string                           // where the host's configuration lies
+	config config.Config                    // what the files say; nil until read
 	args   []string                         // the command line, without the program's name
 }
 
 // newEnv is the env of this process.
 func newEnv() *env {
-	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv, color: "auto"}
+	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv, color: "auto", etc: "/etc/frond"}
 }
 
 // getenv returns a variable, or "" where it is unset.

@@ -11,7 +11,8 @@ import (
 	"github.com/frond-hpc/frond/overlay/boot"
 )
 
-// How a command finds its instance: --instance, else FROND_URI, else the user's only one that is alive. None is ever started here.
+// How a command finds its instance: --instance, else FROND_URI, else what the configuration says, else the user's only one
+// that is alive. None is ever started here.
 
 // uri is where the instance is.
 func (e *env) uri() (string, error) {
@@ -20,6 +21,13 @@ func (e *env) uri() (string, error) {
 	}
 	if uri := e.getenv("FROND_URI"); uri != "" {
 		return uri, nil
+	}
+	if v, ok := e.config["client.instance"]; ok {
+		uri, err := e.resolve(v.Text())
+		if err != nil {
+			err = fmt.Errorf("%s: client.instance: %w", v.Place, err)
+		}
+		return uri, err
 	}
 	return e.onlyInstance()
 }

@@ -14,6 +14,9 @@ func pickFormat(e *env, asked, variable string, named map[string]string, known h
 		asked = e.getenv(variable)
 	}
 	if asked == "" {
+		asked = e.config[formatKey(variable)].Text()
+	}
+	if asked == "" {
 		asked = "default"
 	}
 	if f, ok := named[asked]; ok {

@@ -27,6 +27,8 @@ func newRoot(e *env) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
 	flags.StringVar(&e.target, "instance", "", "talk to this instance: a `NAME|URI` of 'frond list' (default: FROND_URI, else your only one)")
+	flags.StringVar(&e.conf, "conf", "", "read the configuration `FILE` after the others ('frond config --help')")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return e.configure(cmd) }
 	root.AddCommand(verbs(e)...)
 	return root
 }
@@ -51,6 +53,7 @@ func verbs(e *env) []*cobra.Command {
 		newLsattrCmd(e),
 		newUptimeCmd(e),
 		newDmesgCmd(e),
+		newConfigCmd(e),
 		newVersionCmd(e),
 		newRelayCmd(e),
 		newBrokerCmd(e),

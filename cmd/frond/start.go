@@ -70,7 +70,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.IntVarP(&o.brokers, "brokers", "n", 1, "number of `N` brokers")
 	f.IntVarP(&o.brokers, "test-size", "s", 1, "the same, as Flux calls it")
 	f.IntVar(&o.fanout, "fanout", 32, "children of one broker in the tree, at most `K`")
-	f.StringVar(&o.statedir, "statedir", "", "keep jobs in `DIR`: opened if it holds a state, else created")
+	f.StringVar(&o.statedir, "statedir", "", "keep jobs in `DIR`: opened if it holds a state, else created; {name} is the instance's")
 	f.BoolVar(&o.recover, "recover", false, "--statedir must hold a state already")
 	f.BoolVar(&o.recover, "recovery", false, "the same")
 	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4]', instead of what this host has")
@@ -168,6 +168,14 @@ func (o *startOptions) stateDir() (string, error) {
 	return dir, nil
 }
 
+// expandStateDir replaces {name} in --statedir and ~ in front of it, so that a configuration file can say where all instances keep theirs.
+func expandStateDir(dir, name, home string) string {
+	if rest, ok := strings.CutPrefix(dir, "~/"); ok && home != "" {
+		dir = filepath.Join(home, rest)
+	}
+	return strings.ReplaceAll(dir, "{name}", name)
+}
+
 // newInfo is the boot file's content for these options.
 func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) {
 	lease, err := o.leaseSeconds()
@@ -176,6 +184,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	}
 	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
+	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {
 		info.StateDir, info.TempState = filepath.Join(rundir, "state"), true
 		err = os.Mkdir(info.StateDir, 0o700)

@@ -52,6 +52,12 @@ check: bin/.deps bin/tools/staticcheck-$(STATICCHECK) ## gofmt, vet, staticcheck
 	bin/tools/staticcheck-$(STATICCHECK) ./...
 	go test ./test/arch
 
+.PHONY: man
+man: build ## write manual pages to bin/man/man1 and completions for bash, zsh and fish to bin/completion
+	@rm -rf bin/man bin/completion && mkdir -p bin/completion
+	@bin/frond man bin/man/man1
+	@for sh in bash zsh fish; do bin/frond completion $$sh >bin/completion/frond.$$sh; done
+
 .PHONY: bench
 bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
 	go run ./test/bench $(ARGS)

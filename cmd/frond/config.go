@@ -22,17 +22,17 @@ What is given on the command line goes before all of them, and so do environment
 `
 
 func newConfigCmd(e *env) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show what the configuration files say"}
+	var keys strings.Builder
+	writeConfigKeys(&keys)
+	cmd := &cobra.Command{
+		Use:     "config COMMAND",
+		Short:   "Show what the configuration files say",
+		Long:    configLong + strings.TrimRight(keys.String(), "\n"),
+		Example: "  frond config show --origin\n  frond config get start.brokers",
+		Args:    unknownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.AddCommand(newConfigShowCmd(e), newConfigGetCmd(e))
-	cmd.SetHelpFunc(func(c *cobra.Command, args []string) { // the list of keys is made only when somebody reads it
-		var keys strings.Builder
-		writeConfigKeys(&keys)
-		c.Long = configLong + strings.TrimRight(keys.String(), "\n")
-		if c != cmd {
-			c.Long = c.Short + ". 'frond config --help' lists the keys.\n\nExit codes: 0, or 1 when a file is wrong, a key unknown, or has no value."
-		}
-		c.Root().HelpFunc()(c, args)
-	})
 	return cmd
 }
 
@@ -43,6 +43,7 @@ func newConfigShowCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show [--origin] [--json]",
 		Short:   "Show all keys with the values that count",
+		Long:    "Show all keys that have a value, each with the one that counts.\n\nExit codes: 0, or 1 when a file is wrong.",
 		Example: "  frond config show --origin",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return o.run(e) },
@@ -126,6 +127,7 @@ func newConfigGetCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get [--default=VALUE] KEY",
 		Short:   "Print the value of one key",
+		Long:    "Print the value of one key, of a list each part on a line.\n\nExit codes: 0, or 1 when a file is wrong, the key unknown, or without a value.",
 		Example: "  frond config get start.brokers",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

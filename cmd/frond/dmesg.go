@@ -21,8 +21,12 @@ func newDmesgCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dmesg",
 		Short: "Show a broker's log",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
+		Long: `Show what the nearest broker, or the one of --rank, has logged lately.
+
+Exit codes: 0, or 1 when there is no such broker.`,
+		Example: "  frond dmesg -f\n  frond dmesg -r 3",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")

@@ -136,7 +136,11 @@ func (c *column) cell(r record) string {
 	if c.name == "" {
 		return ""
 	}
-	return c.spec.apply(convert(r(c.name), c.conv, c.layout))
+	v := r(c.name)
+	if s, ok := v.(string); ok {
+		v = printable(s)
+	}
+	return c.spec.apply(convert(v, c.conv, c.layout))
 }
 
 // title is the header of column c, laid out like its cells.
@@ -195,9 +199,9 @@ func emptyIn(c *column, rows []record) bool {
 func widest(c *column, rows []record) int {
 	bare := *c
 	bare.spec.width, bare.spec.prec = 0, -1
-	w := runeLen(bare.title())
+	w := columnsOf(bare.title())
 	for _, r := range rows {
-		w = max(w, runeLen(bare.cell(r)))
+		w = max(w, columnsOf(bare.cell(r)))
 	}
 	return w
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // spec is a Python format spec, [[fill]align][sign][0][width][,][.precision][type], with Flux's suffixes: h prints "-" for an
@@ -179,21 +181,20 @@ func (p *spec) grouped(s string) string {
 	return whole
 }
 
-// cut shortens s to n characters, the last of them a + where mark is set.
+// cut shortens s to n columns of a terminal, the last of them a + where mark is set.
 func cut(s string, n int, mark bool) string {
-	if runeLen(s) <= n {
+	if columnsOf(s) <= n {
 		return s
 	}
-	r := []rune(s)
 	if mark && n > 0 {
-		return string(r[:n-1]) + "+"
+		return runewidth.Truncate(s, n, "+")
 	}
-	return string(r[:n])
+	return runewidth.Truncate(s, n, "")
 }
 
 // pad brings s to the width.
 func (p *spec) pad(s string, number bool) string {
-	n := p.width - runeLen(s)
+	n := p.width - columnsOf(s)
 	if n <= 0 {
 		return s
 	}
@@ -222,7 +223,15 @@ func (p *spec) pad(s string, number bool) string {
 	return s + fill(n)
 }
 
-func runeLen(s string) int { return utf8.RuneCountInString(s) }
+// columnsOf is how many columns of a terminal s takes: letters of some scripts take two.
+func columnsOf(s string) int {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return runewidth.StringWidth(s)
+		}
+	}
+	return len(s)
+}
 
 // isBlank tells whether a value counts as empty for h, with Flux's list of such values.
 func isBlank(s string) bool {

@@ -26,7 +26,9 @@ func newListCmd(e *env) *cobra.Command {
   remote    it is on another host, nothing is known from here (--instance ssh://HOST/NAME reaches it)
 
 JOBS are those that wait and those that run. IN is the allocation of another scheduler in which the instance was started.
-What instances left that are surely dead is cleared: their entries and run directories. State directories stay.`,
+What instances left that are surely dead is cleared: their entries and run directories. State directories stay.
+
+Exit codes: 0, or 1 when the list cannot be read.`,
 		Example: `  frond list
   frond list --json | jq -r '.[].name'`,
 		Args: cobra.NoArgs,

@@ -22,8 +22,12 @@ func newLsattrCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lsattr",
 		Short: "List the attributes of a broker",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
+		Long: `List the names of a broker's attributes: its rank, the size and name of the instance, its directories.
+
+Exit codes: 0, or 1 when there is no such broker.`,
+		Example: "  frond lsattr -v",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), e) },
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.values, "values", "v", false, "with their values")

@@ -13,10 +13,11 @@ import (
 
 func newOverlayCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "overlay",
-		Short: "Look at the tree of brokers",
-		Args:  unknownCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "overlay",
+		Short:   "Look at the tree of brokers",
+		Example: "  frond overlay status",
+		Args:    unknownCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newOverlayStatusCmd(e))
 	return cmd
@@ -27,7 +28,11 @@ func newOverlayStatusCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show all brokers with their state and place in the tree, lost ones included",
-		Args:  cobra.NoArgs,
+		Long: `Show all brokers with their rank, state, parent and children. Lost ones stay in the list.
+
+Exit codes: 0, or 1 when there is no instance.`,
+		Example: "  frond overlay status\n  frond overlay status --json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.connected(cmd.Context(), func(c *client.Client) error { return overlayStatus(cmd.Context(), e, c, asJSON) })
 		},

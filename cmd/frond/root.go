@@ -1,17 +1,19 @@
 package main
 
 import (
-	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// newRoot is the whole command tree over e. Verbs are added by plain constructor calls, in the order in which the help lists them.
+// newRoot is the whole command tree over e. Verbs are added by plain constructor calls.
 func newRoot(e *env) *cobra.Command {
 	wantVersion := false
 	root := &cobra.Command{
-		Use:           "frond",
+		Use:           "frond COMMAND",
 		Short:         "Frond runs jobs on what you have: a laptop, a workstation, an allocation",
+		Example:       "  frond start -n 4 -- frond run -N4 hostname\n  frond submit --cc=1-100 ./step {cc}\n  frond jobs -a",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,
@@ -23,22 +25,24 @@ func newRoot(e *env) *cobra.Command {
 		},
 	}
 	root.Flags().BoolVarP(&wantVersion, "version", "V", false, "show the version")
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
-	flags.StringVar(&e.color, "color", "auto", "colour the output: auto, always or never")
+	flags.StringVar(&e.color, "color", "auto", "colour the output: `WHEN` is auto, always or never")
 	flags.StringVar(&e.target, "instance", "", "talk to this instance: a `NAME|URI` of 'frond list' (default: FROND_URI, else your only one)")
 	flags.StringVar(&e.conf, "conf", "", "read the configuration `FILE` after the others ('frond config --help')")
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return e.configure(cmd) }
-	root.AddCommand(verbs(e)...)
-	return root
-}
-
-// unknownCommand refuses arguments of frond itself: what is no verb is a typing error.
-func unknownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkColor(e.color); err != nil {
+			return err
+		}
+		return e.configure(cmd)
 	}
-	return fmt.Errorf("unknown command %q; 'frond help' lists the commands", args[0])
+	root.DisableFlagsInUseLine = true
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
+	root.SetFlagErrorFunc(unknownOption)
+	root.AddCommand(verbs(e)...)
+	arrange(root)
+	e.complete(root)
+	return root
 }
 
 // verbs are the subcommands of frond.
@@ -55,8 +59,51 @@ func verbs(e *env) []*cobra.Command {
 		newDmesgCmd(e),
 		newConfigCmd(e),
 		newVersionCmd(e),
+		newCompletionCmd(e),
+		newManCmd(e),
 		newRelayCmd(e),
 		newBrokerCmd(e),
 	}
 	return append(append(own, jobVerbs(e)...), serviceVerbs(e)...)
+}
+
+// headings are the headings of the help with their verbs. A verb that stands nowhere is listed under the last.
+var headings = []struct {
+	id, title string
+	verbs     []string
+}{
+	{"jobs", "Submit and run:", []string{"submit", "run", "bulksubmit", "parallel", "batch", "alloc", "retry"}},
+	{"watch", "Look at jobs and change them:", []string{"jobs", "job", "wait", "watch", "logs", "explain", "report", "cancel", "kill", "update",
+		"pgrep", "pkill", "pstree", "top"}},
+	{"instance", "Instances and their nodes:", []string{"start", "list", "shutdown", "resource", "queue", "uptime", "overlay", "dmesg", "config"}},
+	{"more", "More:", nil},
+}
+
+// arrange puts the verbs under the headings, and says in Use all that is to be said about options.
+func arrange(root *cobra.Command) {
+	for _, g := range headings {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+	}
+	for _, c := range root.Commands() {
+		c.GroupID = headings[len(headings)-1].id
+		for _, g := range headings {
+			if slices.Contains(g.verbs, c.Name()) {
+				c.GroupID = g.id
+			}
+		}
+	}
+	root.Flags().SetInterspersed(false)
+	root.SetHelpCommandGroupID(headings[len(headings)-1].id)
+	tidy(root.Commands())
+}
+
+// tidy says in Use all that is to be said about options.
+func tidy(cmds []*cobra.Command) {
+	for _, c := range cmds {
+		c.DisableFlagsInUseLine = true
+		if c.HasSubCommands() {
+			c.Flags().SetInterspersed(false) // options after a word that is no command are that word's
+		}
+		tidy(c.Commands())
+	}
 }

@@ -26,7 +26,8 @@ func newShutdownCmd(e *env) *cobra.Command {
 its state directory for the next start. Returns when the instance has ended.
 
 Exit codes: 0 when it has ended, else 1.`,
-		Args: cobra.MaximumNArgs(1),
+		Example: "  frond shutdown lab\n  frond shutdown --keep lab",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				e.target = args[0]

@@ -18,7 +18,12 @@ func newUptimeCmd(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uptime",
 		Short: "Show in one line how long the instance has been running, and how large it is",
-		Args:  cobra.NoArgs,
+		Long: `Show the time, how long the instance has been running, its owner, its depth among enclosing instances and its size, and how many
+nodes are drained and brokers offline.
+
+Exit codes: 0, or 1 when there is no instance.`,
+		Example: "  frond uptime",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.connected(cmd.Context(), func(c *client.Client) error { return showUptime(cmd.Context(), e, c) })
 		},

@@ -15,10 +15,12 @@ var version = "0.1.0"
 
 func newVersionCmd(e *env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Show the version of the command, and of the broker if there is an instance",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return showVersion(cmd.Context(), e) },
+		Use:     "version",
+		Short:   "Show the version of the command, and of the broker if there is an instance",
+		Long:    "Show the version of the command, and of the broker that FROND_URI names.\n\nExit codes: 0.",
+		Example: "  frond version",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return showVersion(cmd.Context(), e) },
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/frond-hpc/frond/cmd/frond/config"
+	"github.com/frond-hpc/frond/config"
 	"github.com/spf13/cobra"
 )
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/frond-hpc/frond/cmd/frond/config"
+	"github.com/frond-hpc/frond/config"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"

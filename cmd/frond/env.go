@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/frond-hpc/frond/cmd/frond/config"
+	"github.com/frond-hpc/frond/config"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )

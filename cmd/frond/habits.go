@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/frond-hpc/frond/cmd/frond/config"
+	"github.com/frond-hpc/frond/config"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )

@@ -47,6 +47,8 @@ var imports = map[string][]string{
 	// One broker: wires services to the overlay and the local socket; stores, transports and spawners are passed in.
 	"broker": {"broker/api", "broker/rpc", "broker/reactor", "broker/local", "overlay", "overlay/wire", "jobspec", "resource/..."},
 
+	"config": {},
+
 	"client/...":    {"client/...", "overlay/wire", "broker/api", "broker/rpc", "jobspec", "resource/..."},
 	"cmd/frond/...": {"..."},
 	"test/...":      {"..."},
@@ -65,7 +67,7 @@ var onlyIn = map[string][]string{
 	"github.com/vbauerster/mpb/v8":      {"cmd/frond/..."},
 	"golang.org/x/term":                 {"cmd/frond/..."},
 	"golang.org/x/crypto":               {"overlay/curve"},
-	"github.com/BurntSushi/toml":        {"cmd/frond/..."},
+	"github.com/BurntSushi/toml":        {"config"},
 	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "overlay/unix", "test/..."},
 	"github.com/vmihailenco/msgpack/v5": {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
 }

@@ -14,7 +14,7 @@ func columns(w io.Writer, headings string, rows [][]any) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, v := range row {
-			cells[i] = printable(fmt.Sprint(v))
+			cells[i] = escaped(fmt.Sprint(v))
 		}
 		fmt.Fprintln(tw, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}

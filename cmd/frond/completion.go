@@ -109,7 +109,7 @@ func (e *env) completeIDs(typed string, active bool) []string {
 			if strings.HasPrefix(typed, "f") {
 				id = j.ID.F58Plain()
 			}
-			list = append(list, id+"\t"+printable(j.Name))
+			list = append(list, id+"\t"+escaped(j.Name))
 		}
 	}
 	return list

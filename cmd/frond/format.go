@@ -138,7 +138,7 @@ func (c *column) cell(r record) string {
 	}
 	v := r(c.name)
 	if s, ok := v.(string); ok {
-		v = printable(s)
+		v = escaped(s)
 	}
 	return c.spec.apply(convert(v, c.conv, c.layout))
 }

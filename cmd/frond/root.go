@@ -75,7 +75,7 @@ var headings = []struct {
 	{"jobs", "Submit and run:", []string{"submit", "run", "bulksubmit", "parallel", "batch", "alloc", "retry"}},
 	{"watch", "Look at jobs and change them:", []string{"jobs", "job", "wait", "watch", "logs", "explain", "report", "cancel", "kill", "update",
 		"pgrep", "pkill", "pstree", "top"}},
-	{"instance", "Instances and their nodes:", []string{"start", "list", "shutdown", "resource", "queue", "uptime", "overlay", "dmesg", "config"}},
+	{"instance", "Instances and their nodes:", []string{"start", "list", "shutdown", "resource", "queue", "uptime", "overlay", "dmesg", "config", "kvs", "event", "exec"}},
 	{"more", "More:", nil},
 }
 
@@ -98,7 +98,7 @@ func arrange(root *cobra.Command) {
 }
 
 // tidy says in Use all that is to be said about options.
-func tidy(cmds []*cobra.Command) {
+func tidy(cmds []*cobra.Command) []*cobra.Command {
 	for _, c := range cmds {
 		c.DisableFlagsInUseLine = true
 		if c.HasSubCommands() {
@@ -106,4 +106,5 @@ func tidy(cmds []*cobra.Command) {
 		}
 		tidy(c.Commands())
 	}
+	return cmds
 }

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// printable is s as it can be shown on a terminal: control characters, those that change the direction of writing, and bytes that are
+// escaped is s as it can be shown on a terminal: control characters, those that change the direction of writing, and bytes that are
 // no UTF-8 are written as escapes. Names come from users and their programs; a listing must stay one line a row and nobody's terminal obey it.
-func printable(s string) string {
+func escaped(s string) string {
 	plain := true
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f {

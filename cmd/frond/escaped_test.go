@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPrintableKeepsScriptsAndEscapesControls(t *testing.T) {
+func TestEscapedKeepsScriptsAndEscapesControls(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain name-1":      "plain name-1",
 		"Ωmega ελληνικά":    "Ωmega ελληνικά",
@@ -22,14 +22,14 @@ func TestPrintableKeepsScriptsAndEscapesControls(t *testing.T) {
 		"\ufffd":            "\ufffd",
 		"😀":                 "😀",
 	} {
-		require.Equal(t, want, printable(in))
+		require.Equal(t, want, escaped(in))
 	}
 }
 
-func FuzzPrintable(f *testing.F) {
+func FuzzEscaped(f *testing.F) {
 	f.Add("a\x1b[0m")
 	f.Fuzz(func(t *testing.T, s string) {
-		got := printable(s)
+		got := escaped(s)
 		require.True(t, utf8.ValidString(got))
 		require.False(t, strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || hidden(r) }))
 	})

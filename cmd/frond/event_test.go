@@ -49,4 +49,7 @@ func TestColumnsGoDownFirst(t *testing.T) {
 
 type stringsWriter string
 
-func (s *stringsWriter) WriteString(t string) (int, error) { *s += stringsWriter(t); return len(t), nil }
+func (s *stringsWriter) WriteString(t string) (int, error) {
+	*s += stringsWriter(t)
+	return len(t), nil
+}

@@ -136,3 +136,17 @@ func TestTasksAreNumberedAsTheTaskmapSays(t *testing.T) {
 	recs := h.records()
 	require.Equal(t, `taskmap does not fit: host "n2" is not among the job's nodes`, recs[0].Note)
 }
+
+func TestARunOverItsMemoryIsKilledAtOnce(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.connect(0)
+	h.startTasks(1)
+	h.step(Tasks{{Kind: RunExceeds, Run: h.m.lastID, Note: "used 21 of 20 MiB"}, {Kind: RunExceeds, Run: h.m.lastID, Note: "again"}})
+	require.Equal(t, []Signal{{h.m.lastID, sigKILL}}, take[Signal](h))
+	h.step(Tasks{{Kind: TaskEnded, Run: h.m.lastID, Task: 0, Start: 1, Status: 9}, {Kind: TaskEnded, Run: h.m.lastID, Task: 1, Start: 1, Status: 9}})
+	recs := h.records()
+	require.Equal(t, RecEnded, recs[len(recs)-1].Kind)
+	for _, r := range recs {
+		require.NotEqual(t, "again", r.Note)
+	}
+}

@@ -20,6 +20,7 @@ const (
 	typeExec    = "exec"
 	typeTimeout = "timeout"
 	typeLease   = "lease"
+	typeMemory  = "memory"
 )
 
 func (m *Machine) exception(r *run, typ string, severity int, note string) {

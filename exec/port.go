@@ -15,6 +15,10 @@ package exec
 //	TaskFence     all tasks of the run here are in a PMI barrier. Answered by the effect Fence.
 //	TaskAborted   a task asks for the end of its job, with Status and Note
 //
+// Of a run with a memory limit (Part.MemMiB), when it is over it, once:
+//
+//	RunExceeds    with a Note
+//
 // A Signal for a run that is still being started is not lost: it hits the task when it runs, or the task ends with that signal
 // without having run.
 type (
@@ -75,4 +79,5 @@ const (
 	TaskEnded
 	TaskFence
 	TaskAborted
+	RunExceeds
 )

@@ -150,6 +150,11 @@ func (m *Machine) onTask(ev *TaskEvent) {
 		m.taskFence(r, ev.Pairs)
 	case TaskAborted:
 		m.taskAborted(r, ev)
+	case RunExceeds:
+		if !r.ending {
+			m.exception(r, typeMemory, 0, ev.Note)
+			m.end(r, sigKILL, 0) // at once: it would take the memory of others
+		}
 	}
 }
 

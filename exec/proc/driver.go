@@ -46,6 +46,11 @@ type Driver struct {
 	dozing bool // the poller waits for a kick
 	rush   rush
 
+	limited  map[exec.RunID]*job // with memory limits
+	watching bool                // a goroutine looks at them
+
+	closing chan struct{} // closed by Close
+
 	kick chan struct{}
 	wg   sync.WaitGroup // every goroutine
 }
@@ -53,7 +58,8 @@ type Driver struct {
 // New makes a driver and its directory RunDir/tmp, emptied.
 func New(cfg Config) (*Driver, error) {
 	cfg.MaxIdle = cmp.Or(cfg.MaxIdle, 10*time.Second)
-	d := &Driver{cfg: cfg, nodes: map[int]*resource.Node{}, jobs: map[exec.RunID]*job{}, slots: map[*slot]struct{}{}, kick: make(chan struct{}, 1)}
+	d := &Driver{cfg: cfg, nodes: map[int]*resource.Node{}, jobs: map[exec.RunID]*job{}, slots: map[*slot]struct{}{}, kick: make(chan struct{}, 1),
+		limited: map[exec.RunID]*job{}, closing: make(chan struct{})}
 	d.gate = sync.NewCond(&d.mu)
 	for i := range cfg.Nodes {
 		d.nodes[cfg.Nodes[i].Index] = &cfg.Nodes[i]
@@ -101,7 +107,10 @@ func (d *Driver) Do(_ time.Time, effect any, done func(result any, err error)) {
 // Close ends all tasks at once and waits until nothing of them, and no goroutine, is left. No event comes after it.
 func (d *Driver) Close() {
 	d.mu.Lock()
-	d.closed = true
+	if !d.closed {
+		d.closed = true
+		close(d.closing)
+	}
 	d.gate.Broadcast()
 	slots := make([]*slot, 0, len(d.slots))
 	for s := range d.slots {

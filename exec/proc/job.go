@@ -105,6 +105,7 @@ func (d *Driver) launch(ej *exec.Job) {
 	}
 	d.jobs[j.ID] = j
 	d.rush.launches += j.left
+	d.limitMemory(j)
 	var s *slot
 	if j.quick() {
 		s = d.takeIdle(j.tasks[0].cpus)
@@ -204,6 +205,7 @@ func (d *Driver) settle(t *task, ev exec.TaskEvent) exec.TaskEvent {
 	last := j.left == 0
 	if last {
 		delete(d.jobs, j.ID)
+		delete(d.limited, j.ID)
 	}
 	d.mu.Unlock()
 	if last {

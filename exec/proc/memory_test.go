@@ -1,0 +1,38 @@
+package proc
+
+import (
+	"os"
+	"testing"
+
+	"github.com/frond-hpc/frond/exec"
+	"github.com/stretchr/testify/require"
+)
+
+func limit(mib int64) func(*exec.Job) { return func(j *exec.Job) { j.Parts[0].MemMiB = mib } }
+
+func TestAJobOverItsMemoryIsTold(t *testing.T) {
+	s := open(t)
+	// tail keeps the one long line that it reads; two of them are over the limit together.
+	j := script(1, 2, "head -c 60000000 /dev/zero | tail -n 1 & head -c 60000000 /dev/zero | (tail -n 1; sleep 60) >/dev/null", limit(20))
+	s.Do(exec.Launch{Jobs: []*exec.Job{j}})
+	events := s.Wait(func(ev []exec.TaskEvent) bool { return lastOf(ev, exec.RunExceeds) != nil })
+	require.Regexp(t, `^used \d+ of 20 MiB of memory on n0$`, lastOf(events, exec.RunExceeds).Note)
+	s.Do(exec.Signal{Run: 1, Sig: 9})
+	s.Wait(func(ev []exec.TaskEvent) bool { return ended(ev) == 2 })
+	require.Empty(t, s.d.limited)
+}
+
+func TestAJobWithinItsMemoryIsLeftAlone(t *testing.T) {
+	s := open(t)
+	events := s.run(script(1, 1, "sleep 0.6", limit(1000)), script(2, 1, "head -c 60000000 /dev/zero | tail -n 1 >/dev/null"))
+	require.Nil(t, lastOf(events, exec.RunExceeds))
+}
+
+func TestTheTableOfProcessesKnowsThisOne(t *testing.T) {
+	table := processes()
+	require.Contains(t, table.below([]int{os.Getppid()}), os.Getpid())
+	require.NotContains(t, table.below([]int{os.Getpid()}), os.Getpid())
+	rss := table.rss([]int{os.Getpid()})
+	require.Greater(t, rss, int64(1<<20))
+	require.Positive(t, proportional([]int{os.Getpid()}, rss))
+}

@@ -35,6 +35,11 @@ func (m *Machine) Check() error {
 	}
 	m.checkRecords(bad)
 	m.checkFences(bad)
+	for id, s := range m.sides {
+		if s.id != id || s.of.side != s || s.of.over || s.of.phase == inTasks {
+			bad("command %d does not belong to what run %v is at", id, s.of.job.Ref)
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -21,6 +21,8 @@ const (
 	typeTimeout = "timeout"
 	typeLease   = "lease"
 	typeMemory  = "memory"
+	typeProlog  = "prolog"
+	typeEpilog  = "epilog"
 )
 
 func (m *Machine) exception(r *run, typ string, severity int, note string) {
@@ -46,7 +48,7 @@ func (m *Machine) onKillRuns(ev KillRuns) {
 	for _, ref := range ev.Runs {
 		r := m.runs[ref]
 		switch {
-		case r == nil || r.over:
+		case r == nil || r.over || r.phase == inEpilog: // an epilog is not the job's to end
 		case ev.End:
 			m.end(r, sigTERM, r.killTimeout())
 		default:
@@ -57,6 +59,10 @@ func (m *Machine) onKillRuns(ev KillRuns) {
 
 // signal passes a signal on. A mock run dies of those that end a process by default, and ignores the others.
 func (m *Machine) signal(r *run, sig int) {
+	if r.side != nil {
+		m.act(Signal{r.side.id, sig})
+		return
+	}
 	if !r.mock {
 		m.act(Signal{r.job.ID, sig})
 		return
@@ -129,6 +135,9 @@ func (m *Machine) onDeadline(r *run) {
 	case due(r.warnAt):
 		r.warnAt = 0
 		m.signal(r, r.shell().Signal)
+	case due(r.limitAt) && r.phase != inTasks:
+		m.exception(r, r.phase.String(), int(r.phase-inProlog), fmt.Sprintf("%s took longer than 30 minutes", r.phase))
+		m.end(r, sigKILL, 0)
 	case due(r.limitAt):
 		m.exception(r, typeTimeout, 0, "resource allocation expired")
 		m.end(r, sigALRM, r.killTimeout())

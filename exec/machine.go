@@ -56,6 +56,7 @@ type Machine struct {
 	timers timers
 	past   memory
 
+	sides  map[RunID]*side // commands of prologs and epilogs
 	fences map[Ref]*fence  // of jobs whose root this broker is
 	asks   map[uint64]*run // our calls for fences
 
@@ -80,7 +81,7 @@ func New(cfg Config) *Machine {
 	cfg.ReportGap = cmp.Or(cfg.ReportGap, 300*time.Microsecond)
 	cfg.StartedDelay = cmp.Or(cfg.StartedDelay, 5*time.Millisecond)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 128)
-	return &Machine{cfg: cfg, specs: map[uint64]*Spec{}, runs: map[Ref]*run{}, byID: map[RunID]*run{}, fences: map[Ref]*fence{}, asks: map[uint64]*run{}, past: newMemory(remembered)}
+	return &Machine{cfg: cfg, specs: map[uint64]*Spec{}, runs: map[Ref]*run{}, byID: map[RunID]*run{}, sides: map[RunID]*side{}, fences: map[Ref]*fence{}, asks: map[uint64]*run{}, past: newMemory(remembered)}
 }
 
 // Step takes one event. The actions returned are valid until the next Step.

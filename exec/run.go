@@ -28,6 +28,11 @@ type run struct {
 	fences int       // barriers so far
 	ask    *fenceAsk // the one that is asked for
 
+	phase    phase
+	side     *side     // the command of a prolog or epilog that runs
+	commands []command // of the phase, to come
+	endedAt  float64   // epoch seconds when the last task ended, in the epilog
+
 	failed    bool // a task could not be started, or one that the others wait for is gone
 	ending    bool // it was told to end
 	killDelay int64
@@ -57,10 +62,16 @@ func (m *Machine) onStartRuns(ev StartRuns) {
 	}
 	var jobs []*Job
 	for i := range ev.Starts {
-		if r := m.admit(&ev.Starts[i]); r != nil && !r.mock && !r.over {
-			m.byID[r.job.ID] = r
-			jobs = append(jobs, &r.job)
+		r := m.admit(&ev.Starts[i])
+		if r == nil || r.mock || r.over {
+			continue
 		}
+		m.byID[r.job.ID] = r
+		if list := r.prologs(); len(list) > 0 {
+			m.startPhase(r, inProlog, list)
+			continue
+		}
+		jobs = append(jobs, &r.job)
 	}
 	for _, id := range ev.Drop {
 		delete(m.specs, id)
@@ -137,6 +148,9 @@ func (m *Machine) refuse(r *run, why string) {
 func (m *Machine) onTask(ev *TaskEvent) {
 	r := m.byID[ev.Run]
 	if r == nil || r.over {
+		if s := m.sides[ev.Run]; s != nil {
+			m.onSide(s, ev)
+		}
 		return
 	}
 	switch ev.Kind {
@@ -204,7 +218,7 @@ func (m *Machine) taskEnded(r *run, ev *TaskEvent) {
 		m.record(r, Record{Kind: RecException, Type: typeExec, Note: ev.Note, Status: status})
 	}
 	if r.ended == r.ntasks {
-		m.finish(r, ev.Time)
+		m.tasksOver(r, ev.Time)
 		return
 	}
 	m.othersGoOn(r, ev)

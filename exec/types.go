@@ -35,6 +35,8 @@ type Spec struct {
 	Job *jobspec.Jobspec // nil: Bad says why
 	Env []byte
 	Bad string
+	// Prolog and Epilog are the instance's commands around the tasks of a job, for sh; "" = none.
+	Prolog, Epilog string
 	// Prepared belongs to the driver: what it made of the spec, once. Only touched in its Do.
 	Prepared any
 }
@@ -119,6 +121,7 @@ const (
 	RecOutput
 	RecException
 	RecEnded
+	RecEvent
 )
 
 // Events into the machine.

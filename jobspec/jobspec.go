@@ -71,6 +71,7 @@ type ShellOptions struct {
 	Numbering      Numbering
 	PTY            PTY
 	EnvExpand      map[string]string // variables whose values are templates
+	Prolog, Epilog string            // commands for sh that run on each node before and after the tasks
 	Verbose        int               // 1, 2: messages about the start of tasks on their standard error
 }
 

@@ -21,6 +21,10 @@ func (js *Jobspec) fillTaskOption(key string, v any) (err error) {
 		return sh.fillPTY(v)
 	case "env-expand":
 		sh.EnvExpand, err = stringMap(v)
+	case "prolog":
+		sh.Prolog, err = optString(v, "")
+	case "epilog":
+		sh.Epilog, err = optString(v, "")
 	case "verbose":
 		sh.Verbose, err = verbosity(v)
 	}

@@ -99,9 +99,11 @@ type (
 	// set and JSON and Env are not.
 	Spec struct {
 		ID     uint64           `msgpack:"id"`
-		JSON   []byte           `msgpack:"json"` // jobspec V1 without environment
-		Env    []byte           `msgpack:"env"`  // NAME=value, each ended by NUL
-		Parsed *jobspec.Jobspec `msgpack:"-"`    // with Environment nil; Env is still beside it
+		JSON   []byte           `msgpack:"json"`             // jobspec V1 without environment
+		Env    []byte           `msgpack:"env"`              // NAME=value, each ended by NUL
+		Parsed *jobspec.Jobspec `msgpack:"-"`                // with Environment nil; Env is still beside it
+		Prolog string           `msgpack:"prolog,omitempty"` // the instance's, for sh; each node runs it before the tasks of a job
+		Epilog string           `msgpack:"epilog,omitempty"` // after them
 	}
 	// NodePart is a job's part on one node.
 	NodePart struct {
@@ -214,4 +216,5 @@ const (
 	RecOutput
 	RecException
 	RecEnded
+	RecEvent // Type is the name of an event (prolog-start, prolog-finish, epilog-start, epilog-finish), Note its description, Status its status
 )

@@ -52,7 +52,7 @@ func startRuns(req *api.ExecStartReq) (any, error) {
 
 // specOf takes a spec as the leader's own broker gets it, or parses what came over the tree.
 func specOf(s *api.Spec) *exec.Spec {
-	spec := &exec.Spec{ID: s.ID, Job: s.Parsed, Env: s.Env}
+	spec := &exec.Spec{ID: s.ID, Job: s.Parsed, Env: s.Env, Prolog: s.Prolog, Epilog: s.Epilog}
 	if spec.Job == nil {
 		job, err := jobspec.Parse(s.JSON)
 		if spec.Job = job; err != nil {

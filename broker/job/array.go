@@ -70,6 +70,7 @@ type elem struct {
 	signaled bool     // the other parts were told to end
 	wants    bool     // waits for its parameters
 	params   []string // until all parts are sent
+	after    []posted // of epilogs: they stand behind finish
 }
 
 // part is what an element has on one broker.
@@ -79,6 +80,7 @@ type part struct {
 	sent    bool
 	started bool
 	ended   bool
+	posted  uint8 // events of its prolog and epilog that have come, by bit
 }
 
 func (a *array) idOf(idx int) jobspec.ID {

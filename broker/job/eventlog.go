@@ -29,7 +29,16 @@ const (
 	evUrgency                   // JSON
 )
 
-var codeNames = map[code]string{evAlloc: "alloc", evStart: "start", evFinish: "finish", evRelease: "release", evFree: "free",
+// Events that brokers tell of (job/perilog.go).
+const (
+	evPrologStart  code = 64 + iota // JSON {description}
+	evPrologFinish                  // JSON {description, status}
+	evEpilogStart
+	evEpilogFinish
+)
+
+var codeNames = map[code]string{evPrologStart: "prolog-start", evPrologFinish: "prolog-finish", evEpilogStart: "epilog-start", evEpilogFinish: "epilog-finish",
+	evAlloc: "alloc", evStart: "start", evFinish: "finish", evRelease: "release", evFree: "free",
 	evClean: "clean", evException: "exception", evRetry: "retry", evRestart: "flux-restart", evUrgency: "urgency"}
 
 // Event is one decoded entry. Context is JSON text, empty without one.
@@ -127,7 +136,7 @@ func (e rawEvent) context() (string, error) {
 			return "", err
 		}
 		return `{"annotations":{"sched":{"resource_summary":` + strconv.Quote(summary(parts)) + `}}}`, nil
-	case evException, evRetry, evUrgency:
+	case evException, evRetry, evUrgency, evPrologStart, evPrologFinish, evEpilogStart, evEpilogFinish:
 		return string(e.ctx), nil
 	case evRestart:
 		v, n := binary.Varint(e.ctx)

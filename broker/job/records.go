@@ -43,6 +43,8 @@ func (m *Machine) onRecord(r *rank, rec *Record) {
 		}
 	case Excepted:
 		m.partFailed(e, rec)
+	case Posted:
+		m.partPosted(e, p, rec)
 	case Ended:
 		m.partEnded(e, p, rec)
 	}
@@ -220,6 +222,10 @@ func (m *Machine) finish(e *elem, t float64) {
 	if e.status >= 0 {
 		e.log.addInt(evFinish, t, int64(e.status))
 	}
+	for _, ev := range e.after {
+		e.log.add(ev.code, max(ev.time, e.log.last), ev.ctx)
+	}
+	t = max(t, e.log.last)
 	if e.res != nil {
 		e.log.add(evRelease, t, nil)
 		e.log.add(evFree, t, nil)

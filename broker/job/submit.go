@@ -90,6 +90,7 @@ func (m *Machine) activate(e *elem) {
 
 func (m *Machine) allocate(e *elem, al *Allocation) {
 	e.state, e.epoch, e.alloc, e.res, e.tRun = jobspec.StateRun, m.epoch, al.ID, al.Alloc, m.now
+	e.after = nil
 	e.started, e.status, e.failed, e.lost, e.ran, e.signaled, e.adopted = false, -1, 0, "", false, false, false
 	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
 	m.touch(e)

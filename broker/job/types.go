@@ -171,6 +171,7 @@ const (
 	Output
 	Excepted
 	Ended
+	Posted
 )
 
 // Actions are the orders that follow from one event. Slices are in the order in which things are to be done.

@@ -60,7 +60,7 @@ func (s *Service) toSched(a *job.Actions) {
 func (s *Service) start(b *job.RankStarts) {
 	req := api.ExecStartReq{Session: b.Session, Drop: b.Drop, Starts: make([]api.StartItem, 0, len(b.Runs))}
 	for _, sp := range b.Specs {
-		spec := api.Spec{ID: sp.ID, JSON: sp.Spec.JSON, Parsed: sp.Spec.Job}
+		spec := api.Spec{ID: sp.ID, JSON: sp.Spec.JSON, Parsed: sp.Spec.Job, Prolog: s.cfg.Prolog, Epilog: s.cfg.Epilog}
 		if sp.Env != nil {
 			spec.Env = sp.Env.Data
 		}

@@ -23,6 +23,8 @@ type Config struct {
 	User   uint32
 	Size   int           // brokers expected: as long as fewer have been seen, requests are not checked against the nodes
 	Window time.Duration // least time between two commits; default 2 ms
+	Prolog string        // for sh, on each node of a job before its tasks; "" = none
+	Epilog string        // after them
 	Now    time.Time
 }
 

@@ -222,6 +222,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	if e.status >= 0 {
 		e.log.addInt(evFinish, t, int64(e.status))
 	}
+	end := t
 	for _, ev := range e.after {
 		e.log.add(ev.code, max(ev.time, e.log.last), ev.ctx)
 	}
@@ -234,7 +235,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	e.state, e.held, e.wants, e.params = jobspec.StateInactive, false, false, nil
 	a := e.arr
 	row := ElementRow{ID: e.id(), Array: a.row.ID, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
-		Start: e.tRun, End: t, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}
+		Start: e.tRun, End: end, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}
 	if e.res != nil {
 		row.Nodelist, row.Ranks = m.nodelist(e), e.res.Ranks()
 	}

@@ -178,6 +178,12 @@ func attributes(info *boot.Info) map[string]string {
 	if info.TempState {
 		attrs["statedir-cleanup"] = "1"
 	}
+	if info.Prolog != "" {
+		attrs["job.prolog"] = info.Prolog
+	}
+	if info.Epilog != "" {
+		attrs["job.epilog"] = info.Epilog
+	}
 	if info.ParentURI != "" {
 		attrs["parent-uri"], attrs["jobid"] = info.ParentURI, info.JobID
 	}

@@ -133,7 +133,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 		cfg.Overlay.Known = knownMembers(loaded.Members)
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
-		Size: p.info.Size, Now: time.Now()})
+		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog})
 	if err != nil {
 		return err
 	}

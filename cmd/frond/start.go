@@ -18,20 +18,21 @@ import (
 
 // startOptions is what the user asks of `frond start`.
 type startOptions struct {
-	brokers   int
-	fanout    int
-	statedir  string
-	recover   bool
-	resources string // short form; empty = what this host has
-	name      string
-	detach    bool
-	ready     int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
-	lease     string
-	policy    string
-	transport string
-	onExit    string
-	listen    string // tcp://HOST:PORT for clients; empty = none
-	command   []string
+	prolog, epilog string
+	brokers        int
+	fanout         int
+	statedir       string
+	recover        bool
+	resources      string // short form; empty = what this host has
+	name           string
+	detach         bool
+	ready          int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
+	lease          string
+	policy         string
+	transport      string
+	onExit         string
+	listen         string // tcp://HOST:PORT for clients; empty = none
+	command        []string
 }
 
 const startLong = `Start an instance on this host and run a command in it.
@@ -80,6 +81,8 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
 	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
 	f.StringVar(&o.transport, "transport", boot.Unix, "how brokers talk: unix (sockets of this host) or zmq (ZeroMQ with CURVE)")
+	f.StringVar(&o.prolog, "prolog", "", "run `COMMAND` (for sh) on each node of a job before its tasks; if it fails the job does")
+	f.StringVar(&o.epilog, "epilog", "", "run `COMMAND` (for sh) on each node of a job after its tasks")
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
 	f.IntVar(&o.ready, "ready-fd", 0, "")
@@ -182,7 +185,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Transport: o.transport,
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

@@ -12,8 +12,8 @@ func limit(mib int64) func(*exec.Job) { return func(j *exec.Job) { j.Parts[0].Me
 
 func TestAJobOverItsMemoryIsTold(t *testing.T) {
 	s := open(t)
-	// tail keeps the one long line that it reads; two of them are over the limit together.
-	j := script(1, 2, "head -c 60000000 /dev/zero | tail -n 1 & head -c 60000000 /dev/zero | (tail -n 1; sleep 60) >/dev/null", limit(20))
+	// Each task holds 15 MB: together they are over the limit.
+	j := script(1, 2, "x=$(head -c 15000000 /dev/zero | tr '\\000' a); sleep 60", limit(20))
 	s.Do(exec.Launch{Jobs: []*exec.Job{j}})
 	events := s.Wait(func(ev []exec.TaskEvent) bool { return lastOf(ev, exec.RunExceeds) != nil })
 	require.Regexp(t, `^used \d+ of 20 MiB of memory on n0$`, lastOf(events, exec.RunExceeds).Note)
@@ -24,7 +24,7 @@ func TestAJobOverItsMemoryIsTold(t *testing.T) {
 
 func TestAJobWithinItsMemoryIsLeftAlone(t *testing.T) {
 	s := open(t)
-	events := s.run(script(1, 1, "sleep 0.6", limit(1000)), script(2, 1, "head -c 60000000 /dev/zero | tail -n 1 >/dev/null"))
+	events := s.run(script(1, 1, "sleep 0.6", limit(1000)), script(2, 1, "x=$(head -c 15000000 /dev/zero | tr '\\000' a); sleep 0.6"))
 	require.Nil(t, lastOf(events, exec.RunExceeds))
 }
 

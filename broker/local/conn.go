@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/overlay/usock"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/vmihailenco/msgpack/v5"
 	"golang.org/x/sys/unix"
@@ -151,7 +152,7 @@ func (c *Conn) piece(f func([]byte) error) error {
 	var err error
 	rerr := c.raw.Read(func(fd uintptr) bool {
 		buf = buffers.Get().(*[]byte)
-		n, err = readFD(int(fd), *buf)
+		n, err = usock.Receive(fd, *buf)
 		if err != unix.EAGAIN {
 			return true
 		}
@@ -173,15 +174,6 @@ func (c *Conn) piece(f func([]byte) error) error {
 		return io.EOF
 	}
 	return f((*buf)[:n])
-}
-
-func readFD(fd int, b []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }
 
 func isTimeout(err error) bool {
@@ -274,7 +266,7 @@ func (c *Conn) writeNow(m *wire.Message) bool {
 	}
 	n := 0
 	err = c.raw.Write(func(fd uintptr) bool {
-		n, err = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, err = usock.Send(fd, b)
 		return true
 	})
 	if err != nil || n <= 0 {

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/overlay/usock"
 	"github.com/frond-hpc/frond/overlay/wire"
-	"golang.org/x/sys/unix"
 )
 
 // The default limits.
@@ -21,9 +20,6 @@ const (
 	MaxClients = 16384
 	MaxUnread  = 64 << 20
 )
-
-// maxPath is the longest path of a unix socket in bytes (sun_path of unix(7), without its NUL).
-const maxPath = 107
 
 const (
 	helloLimit = 10 * time.Second
@@ -82,44 +78,11 @@ func Listen(cfg Config) (*Server, error) {
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, error) {}
 	}
-	if err := prepare(cfg.Path); err != nil {
-		return nil, err
-	}
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: cfg.Path, Net: "unix"})
+	ln, err := usock.Listen(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on the local socket: %w", err)
 	}
 	return &Server{cfg: cfg, ln: ln, conns: map[*Conn]bool{}, nextID: cfg.FirstID}, nil
-}
-
-// prepare checks the path and its directory, and clears a dead socket.
-func prepare(path string) error {
-	if len(path) > maxPath {
-		return fmt.Errorf("local socket %s: the path has %d bytes, a unix socket's may have %d: choose a shorter FROND_RUNDIR", path, len(path), maxPath)
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the local socket's directory: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fmt.Errorf("examine %s: %w", dir, err)
-	}
-	if int(st.Uid) != os.Getuid() || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return fmt.Errorf("local socket: %s is not a directory of this user", dir)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("close %s to others: %w", dir, err)
-	}
-	nc, err := net.Dial("unix", path)
-	if err == nil {
-		_ = nc.Close()
-		return fmt.Errorf("local socket %s: another broker listens on it", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the socket of a dead broker: %w", err)
-	}
-	return nil
 }
 
 // Serve accepts clients until Close.
@@ -153,16 +116,16 @@ func (s *Server) client(nc *net.UnixConn) {
 
 // admit checks the uid and the number of clients.
 func (s *Server) admit(nc *net.UnixConn) (*Conn, error) {
-	uid, err := peerUID(nc)
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("access the connection: %w", err)
+	}
+	uid, err := usock.PeerUID(raw)
 	if err != nil {
 		return nil, err
 	}
 	if !s.cfg.AllowUID(uid) {
 		return nil, wire.Errorf(wire.Denied, "this instance belongs to uid %d: uid %d may not use it", os.Getuid(), uid)
-	}
-	raw, err := nc.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("access the connection: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,23 +139,6 @@ func (s *Server) admit(nc *net.UnixConn) (*Conn, error) {
 	s.nextID++
 	s.conns[c] = true
 	return c, nil
-}
-
-// peerUID asks the kernel who is at the other end.
-func peerUID(nc *net.UnixConn) (uint32, error) {
-	raw, err := nc.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("access the connection: %w", err)
-	}
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return 0, fmt.Errorf("access the connection: %w", err)
-	}
-	if cerr != nil {
-		return 0, fmt.Errorf("find out the client's uid: %w", cerr)
-	}
-	return cred.Uid, nil
 }
 
 // refuse tells a client why it is not admitted.

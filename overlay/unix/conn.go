@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/frond-hpc/frond/overlay"
+	"github.com/frond-hpc/frond/overlay/usock"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
@@ -181,7 +182,7 @@ func (c *conn) piece() error {
 	var err error
 	rerr := c.raw.Read(func(fd uintptr) bool {
 		buf = buffers.Get().(*[]byte)
-		if n, err = readFD(int(fd), *buf); err != unix.EAGAIN {
+		if n, err = usock.Receive(fd, *buf); err != unix.EAGAIN {
 			return true
 		}
 		buffers.Put(buf)
@@ -200,15 +201,6 @@ func (c *conn) piece() error {
 		return fmt.Errorf("cannot read: %w", err)
 	}
 	return c.split.feed((*buf)[:n])
-}
-
-func readFD(fd int, b []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }
 
 // splitter puts frames together from pieces.
@@ -280,7 +272,7 @@ func (c *conn) writeNow(head, frame []byte) (n int) {
 	var err error
 	rerr := c.raw.Write(func(fd uintptr) bool {
 		if frame == nil {
-			n, err = unix.SendmsgN(int(fd), head, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			n, err = usock.Send(fd, head)
 		} else {
 			n, err = unix.SendmsgBuffers(int(fd), [][]byte{head, frame}, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/frond-hpc/frond/overlay/usock"
 )
 
 // The handshake. Both sides have the certificate's secret or learn nothing of it:
@@ -67,7 +67,7 @@ func hear(nc net.Conn, extra int) (nonce, rest []byte, err error) {
 
 // welcome is the listener's side. errStranger: the peer has shown that it does not belong here; else it has merely gone.
 func (t *Transport) welcome(nc *net.UnixConn, raw syscall.RawConn) error {
-	uid, err := peerUID(raw)
+	uid, err := usock.PeerUID(raw)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (t *Transport) welcome(nc *net.UnixConn, raw syscall.RawConn) error {
 
 // introduce is the dialling side.
 func (t *Transport) introduce(nc *net.UnixConn, raw syscall.RawConn) error {
-	uid, err := peerUID(raw)
+	uid, err := usock.PeerUID(raw)
 	if err != nil {
 		return err
 	}
@@ -119,17 +119,4 @@ func (t *Transport) introduce(nc *net.UnixConn, raw syscall.RawConn) error {
 		return errNotOurs
 	}
 	return nc.SetDeadline(time.Time{})
-}
-
-// peerUID asks the kernel whose process is at the other end.
-func peerUID(raw syscall.RawConn) (uint32, error) {
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return 0, fmt.Errorf("find out the peer's uid: %w", err)
-	}
-	if cerr != nil {
-		return 0, fmt.Errorf("find out the peer's uid: %w", cerr)
-	}
-	return cred.Uid, nil
 }

@@ -19,15 +19,12 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/overlay"
+	"github.com/frond-hpc/frond/overlay/usock"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 )
 
 // Scheme is what this transport's addresses begin with.
 const Scheme = "unix://"
-
-// maxSocketPath is the longest path of a unix socket.
-const maxSocketPath = 107
 
 // Config of a transport.
 type Config struct {
@@ -74,9 +71,13 @@ func New(cfg Config) (*Transport, error) {
 	return &Transport{cfg: cfg, log: cfg.Log, conns: map[overlay.ConnID]*conn{}, waiting: map[*conn]bool{}}, nil
 }
 
-// Listen binds addr, unix:///path, in a directory that is closed to other users. A socket that nobody listens on is replaced.
+// Listen binds addr, unix:///path, in a directory that is then closed to other users. A socket that nobody listens on is replaced.
 func (t *Transport) Listen(addr string) (string, error) {
-	ln, err := bind(addr)
+	var ln *net.UnixListener
+	path, err := pathOf(addr)
+	if err == nil {
+		ln, err = usock.Listen(path)
+	}
 	if err != nil {
 		return "", fmt.Errorf("listen on %s: %w", addr, err)
 	}
@@ -94,36 +95,10 @@ func (t *Transport) Listen(addr string) (string, error) {
 // pathOf is the path in an address.
 func pathOf(addr string) (string, error) {
 	path, ok := strings.CutPrefix(addr, Scheme)
-	switch {
-	case !ok || !filepath.IsAbs(path):
+	if !ok || !filepath.IsAbs(path) {
 		return "", fmt.Errorf("not a %s/… address", Scheme)
-	case len(path) > maxSocketPath:
-		return "", fmt.Errorf("the path has %d bytes, the limit for sockets is %d; choose a shorter run directory", len(path), maxSocketPath)
 	}
-	return path, nil
-}
-
-func bind(addr string) (*net.UnixListener, error) {
-	path, err := pathOf(addr)
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Dir(path)
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return nil, fmt.Errorf("examine %s: %w", dir, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Getuid() || st.Mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s is not a directory of this user alone (mode 0700)", dir)
-	}
-	if nc, err := net.Dial("unix", path); err == nil {
-		_ = nc.Close()
-		return nil, errors.New("another broker listens there")
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the socket of a dead broker: %w", err)
-	}
-	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	return path, usock.CheckPath(path)
 }
 
 // accept takes connections until Close.

@@ -27,6 +27,7 @@ var imports = map[string][]string{
 	"overlay/wire": {},
 	"overlay":      {"overlay/wire"},
 	"overlay/...":  {"overlay", "overlay/wire"},
+	"overlay/unix": {"overlay", "overlay/usock"},
 	"overlay/zmq":  {"overlay", "overlay/wire", "overlay/curve"}, // in a test: libzmq and curve must agree
 
 	"broker/rpc":       {"overlay/wire"},
@@ -35,7 +36,7 @@ var imports = map[string][]string{
 	"broker/job":       {"jobspec", "resource/..."},
 	"broker/kvs":       {"overlay/wire"},
 	"broker/store/...": {"broker/store/...", "broker/job", "broker/kvs", "broker/reactor", "jobspec"},
-	"broker/local":     {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire"},
+	"broker/local":     {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "overlay/usock"},
 
 	// A service: its own machine, and what all services share. Never another service.
 	"broker/jobsvc":      {"broker/job", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},

@@ -48,7 +48,9 @@ type Options struct {
 	TasksPerCore Count // --tasks-per-core
 	GPUsPerNode  Count // --gpus-per-node
 
+	Counters   []string // --resource: NAME=N of named counters, for the whole job
 	TimeLimit  string   // -t: minutes or FSD
+	MinTime    string   // --min-time: minutes or FSD
 	JobName    string   // --job-name
 	Queue      string   // -q
 	Output     string   // --output: template of a file; "none" and "kvs" mean the store
@@ -210,6 +212,12 @@ func (o *Options) system(attrs tree) error {
 		return err
 	}
 	attrs.put("system.duration", limit)
+	if err := o.minTime(attrs); err != nil {
+		return err
+	}
+	if err := o.counters(attrs); err != nil {
+		return err
+	}
 	for key, value := range map[string]string{"system.cwd": o.Cwd, "system.queue": o.Queue, "system.job.name": o.JobName} {
 		if value != "" {
 			attrs.put(key, value)
@@ -239,6 +247,35 @@ func (o *Options) timeLimit() (float64, error) {
 		return 0, nil
 	}
 	return ParseTimeLimit(o.TimeLimit)
+}
+
+func (o *Options) minTime(attrs tree) error {
+	if o.MinTime == "" {
+		return nil
+	}
+	if o.TimeLimit == "" {
+		return fmt.Errorf("--min-time needs a time limit: add -t")
+	}
+	least, err := ParseTimeLimit(o.MinTime)
+	if err != nil {
+		return fmt.Errorf("--min-time: %w", err)
+	}
+	return attrs.put("system.min-duration", least)
+}
+
+func (o *Options) counters(attrs tree) error {
+	list, err := ParseCounters(o.Counters)
+	if err != nil {
+		return fmt.Errorf("--resource: %w", err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	obj := make(map[string]any, len(list))
+	for _, c := range list {
+		obj[c.Name] = float64(c.N)
+	}
+	return attrs.put("system.counters", obj)
 }
 
 func (o *Options) perResourceOption(attrs tree) {

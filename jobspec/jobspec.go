@@ -10,6 +10,7 @@ type Jobspec struct {
 	Command     []string          // argv of every task, at least one element; may hold {cc} and {{…}} templates
 	TaskCount   TaskCount         // how many tasks
 	Duration    float64           // time limit in seconds; 0 = none
+	MinDuration float64           // start with a shorter limit, but no less than this, where that helps (system.min-duration); 0 = Duration
 	Cwd         string            // absolute; empty = the broker's rundir
 	Environment map[string]string // nil when it travels beside the jobspec (EnvRef of broker/api)
 	EnvUnset    []string          // variables that were null in the JSON form
@@ -32,6 +33,8 @@ type Request struct {
 	GPUs      int   // gpus per slot
 	MemMiB    int64 // memory per slot in MiB; 0 = not asked
 	Exclusive bool  // whole nodes; needs Nodes > 0
+	// Counters is what the whole job takes of the instance's named counters, in one form per set: "licence=1,scratch=20", sorted by name.
+	Counters string
 }
 
 // TotalSlots is the number of slots of the whole request.

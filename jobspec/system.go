@@ -35,6 +35,9 @@ func (js *Jobspec) fillSystem(sys object) error {
 	if sys.get("duration") == nil {
 		return at("duration", bad("is missing; it must be a number of seconds, 0 for no limit"))
 	}
+	if js.MinDuration > 0 && (js.Duration == 0 || js.MinDuration > js.Duration) {
+		return at("min-duration", bad("needs a time limit (duration) that is no shorter"))
+	}
 	return nil
 }
 
@@ -45,6 +48,10 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 	switch key {
 	case "duration":
 		return js.fillDuration(v)
+	case "min-duration":
+		js.MinDuration, err = optSeconds(v, 0)
+	case "counters":
+		js.Request.Counters, err = parseCounters(v)
 	case "environment":
 		return js.fillEnvironment(v)
 	case "cwd":

@@ -107,13 +107,13 @@ func (n Need) slotTooLarge(s survey) error {
 	case want.GPUs > s.largest.GPUs:
 		return fmt.Errorf("needs %s; the largest node has %d", plural(int(want.GPUs), "gpu"), s.largest.GPUs)
 	case want.Cores > s.largest.Cores:
-		return fmt.Errorf("needs %s %s; the largest node has %d", plural(int(want.Cores), "core"), place, s.largest.Cores)
+		return fmt.Errorf("needs %s %s; the largest node has %d (see --oversubscribe)", plural(int(want.Cores), "core"), place, s.largest.Cores)
 	case want.MemMiB > 0 && s.largest.MemMiB == 0:
 		return fmt.Errorf("needs %d MiB of memory %s; no node says how much it has", want.MemMiB, place)
 	case want.MemMiB > s.largest.MemMiB:
 		return fmt.Errorf("needs %d MiB of memory %s; the largest node has %d", want.MemMiB, place, s.largest.MemMiB)
 	case s.fit == 0 && n.Req.Nodes > 0 || s.oneSlot == 0:
-		return fmt.Errorf("needs %s %s; no node has all of that", describeRoom(want), place)
+		return fmt.Errorf("needs %s %s; no node has all of that", DescribeRoom(want), place)
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func (n Need) tooFewNodes(s survey, c *jobspec.Constraint) error {
 	case s.nodes < n.Req.Nodes:
 		return fmt.Errorf("needs %s; this instance has %d", plural(n.Req.Nodes, "node"), s.nodes)
 	case s.fit < n.Req.Nodes:
-		return fmt.Errorf("needs %s with %s; this instance has %d such", plural(n.Req.Nodes, "node"), describeRoom(n.Node), s.fit)
+		return fmt.Errorf("needs %s with %s; this instance has %d such", plural(n.Req.Nodes, "node"), DescribeRoom(n.Node), s.fit)
 	}
 	return nil
 }
@@ -139,9 +139,9 @@ func (n Need) tooFewSlots(s survey, c *jobspec.Constraint) error {
 		where = "the nodes allowed by its constraint have"
 	}
 	if n.Slot == (Room{Cores: 1}) {
-		return fmt.Errorf("needs %s; %s %d", plural(n.Req.Slots, "core"), where, s.cores)
+		return fmt.Errorf("needs %s; %s %d (see --oversubscribe)", plural(n.Req.Slots, "core"), where, s.cores)
 	}
-	return fmt.Errorf("needs %s of %s; %s room for %d", plural(n.Req.Slots, "slot"), describeRoom(n.Slot), where, s.slots)
+	return fmt.Errorf("needs %s of %s; %s room for %d", plural(n.Req.Slots, "slot"), DescribeRoom(n.Slot), where, s.slots)
 }
 
 // Describe puts a constraint into words that follow "a node that …": "has property ssd", "is host node[1-3]".
@@ -187,7 +187,8 @@ func describeSubs(subs []*jobspec.Constraint, sep string) string {
 	return strings.Join(words, sep)
 }
 
-func describeRoom(r Room) string {
+// DescribeRoom puts a need into words: "2 cores and 1 gpu".
+func DescribeRoom(r Room) string {
 	words := []string{plural(int(r.Cores), "core")}
 	if r.GPUs > 0 {
 		words = append(words, plural(int(r.GPUs), "gpu"))

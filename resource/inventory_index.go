@@ -24,6 +24,11 @@ func (r Room) max(o Room) Room {
 	return Room{max(r.Cores, o.Cores), max(r.GPUs, o.GPUs), max(r.Whole, o.Whole), max(r.MemMiB, o.MemMiB)}
 }
 
+// Times is so many of it, for a node: Whole is not looked at.
+func (r Room) Times(n int) Room {
+	return Room{Cores: times(int64(n), int(r.Cores)), GPUs: times(int64(n), int(r.GPUs)), MemMiB: times(int64(n), int(r.MemMiB))}
+}
+
 // Slots is how many slots of one such Room fit, at most limit. The need must ask for a core; its Whole is not looked at.
 func (r Room) Slots(slot Room, limit int) int {
 	n := min(int64(limit), int64(r.Cores/slot.Cores))

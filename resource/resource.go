@@ -3,7 +3,11 @@
 // matched. It is pure.
 package resource
 
-import "github.com/frond-hpc/frond/resource/idset"
+import (
+	"fmt"
+
+	"github.com/frond-hpc/frond/resource/idset"
+)
 
 // Node describes one node as its broker offers it. Core and gpu ids are logical, zero-origin per node.
 type Node struct {
@@ -15,6 +19,25 @@ type Node struct {
 	MemMiB     int64    // 0 = unknown
 	Properties []string // sorted
 	CPUs       []int    // machine cpu number of each core id in order, for affinity; nil = no binding
+}
+
+// Oversubscribe is the node with n cores in place of each: core ids n·i … n·i+n-1, on the cpu of the i-th.
+func (n Node) Oversubscribe(by int) (Node, error) {
+	if by == 1 {
+		return n, nil
+	}
+	count := n.Cores.Count()
+	if count > (MaxMaskID+1)/by {
+		return n, fmt.Errorf("%d cores for each of the %d of node %s are more than %d", by, count, n.Name, MaxMaskID+1)
+	}
+	cpus := n.CPUs
+	n.Cores, n.CPUs = MaskRange(0, count*by-1), nil
+	for _, cpu := range cpus {
+		for range by {
+			n.CPUs = append(n.CPUs, cpu)
+		}
+	}
+	return n, nil
 }
 
 // NodeAlloc is a part of one node.

@@ -107,7 +107,7 @@ func checkTreap(s *shape, g *Group, seen map[*Group]bool) error {
 		return nil
 	}
 	seen[g] = true
-	want := g.Duration
+	want := g.Least
 	for _, sub := range []*Group{g.left, g.right} {
 		if sub == nil {
 			continue

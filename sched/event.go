@@ -18,6 +18,7 @@ type (
 		Request    jobspec.Request
 		Constraint *jobspec.Constraint
 		Duration   float64 // seconds; 0 = unlimited
+		MinLength  float64 // may start with a shorter Duration, but not below this; 0 = not
 		Priority   uint32  // higher first; 0 = held
 		Order      uint64  // among equal priorities ascending; reasons name a group by it as a job id
 		Count      int
@@ -59,6 +60,8 @@ type (
 		Group GroupID
 		Alloc *resource.Alloc
 		End   float64 // expected end, epoch seconds; 0 = unknown
+		// Counters (Adopt) is what the job holds of named counters, as a Request has it. Of a job in several pieces one has it.
+		Counters string
 	}
 	// Deny tells that a group could run before and never can now, because its nodes were removed. It has left the queue.
 	Deny struct {

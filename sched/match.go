@@ -101,6 +101,12 @@ func (p *Pass) start(g *Group, n int, x *resource.Index, res *Reservation) int {
 	if !s.mayFit(x) {
 		return 0
 	}
+	if len(s.counts) > 0 {
+		n = p.m.counts.allow(s.counts, n)
+		if res != nil {
+			n = res.counts.allow(s.counts, n)
+		}
+	}
 	done := 0
 	if s.need.Req.Nodes == 0 {
 		for from := 0; done < n; from++ {
@@ -174,10 +180,14 @@ func (p *Pass) take(n resource.NodeAlloc, res *Reservation) {
 // emit books a new allocation of g.
 func (p *Pass) emit(g *Group, a *resource.Alloc) {
 	end, known := unlimited, 0.0
-	if g.Duration < unlimited {
-		end = p.now + g.Duration
+	if length := min(g.Duration, p.length); length < unlimited {
+		end = p.now + length
 		known = end
 	}
-	_, id := p.m.newRun(a, end)
+	place, id := p.m.newRun(a, end)
+	if len(g.shape.counts) > 0 {
+		p.m.counts.book(g.shape.counts, 1)
+		p.m.runs[place].counted = g.shape
+	}
 	p.allocs = append(p.allocs, Alloc{ID: id, Group: g.ID, Alloc: a, End: known})
 }

@@ -3,6 +3,7 @@ package sched_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -18,10 +19,14 @@ type model struct {
 	queue map[sched.GroupID]*sched.GroupSpec
 	runs  map[uint64]sched.Alloc
 	hold  bool
+
+	counters map[string]int64
+	needs    map[uint64]jobspec.Request // of runs
 }
 
 func newModel() *model {
-	return &model{nodes: map[int]resource.Node{}, up: map[int]bool{}, queue: map[sched.GroupID]*sched.GroupSpec{}, runs: map[uint64]sched.Alloc{}}
+	return &model{nodes: map[int]resource.Node{}, up: map[int]bool{}, queue: map[sched.GroupID]*sched.GroupSpec{}, runs: map[uint64]sched.Alloc{},
+		needs: map[uint64]jobspec.Request{}}
 }
 
 // target is a node as constraints see it.
@@ -56,11 +61,28 @@ func (m *model) room(runs map[uint64]sched.Alloc) map[int]free {
 	return out
 }
 
-// fits tells whether one job of g has room.
-func (m *model) fits(g *sched.GroupSpec, room map[int]free) bool {
-	r := g.Request
+// free is what is left of the counters when the given allocations run.
+func (m *model) free(runs map[uint64]sched.Alloc) map[string]int64 {
+	left := maps.Clone(m.counters)
+	for id := range runs {
+		req := m.needs[id]
+		for _, c := range req.CounterList() {
+			left[c.Name] -= c.N
+		}
+	}
+	return left
+}
+
+// fits tells whether one job of g has room when the given allocations run.
+func (m *model) fits(g *sched.GroupSpec, runs map[uint64]sched.Alloc) bool {
+	left, r := m.free(runs), g.Request
+	for _, c := range r.CounterList() {
+		if c.N > left[c.Name] {
+			return false
+		}
+	}
 	nodes, slots := 0, 0
-	for i, f := range room {
+	for i, f := range m.room(runs) {
 		if !g.Constraint.Match(target{m.nodes[i]}) {
 			continue
 		}
@@ -99,7 +121,7 @@ func (m *model) shadow(g *sched.GroupSpec, runs map[uint64]sched.Alloc, now floa
 				delete(left, id)
 			}
 		}
-		if m.fits(g, m.room(left)) {
+		if m.fits(g, left) {
 			return max(now, t)
 		}
 	}
@@ -128,7 +150,7 @@ func (m *model) started(a sched.Alloc, now float64) error {
 		return fmt.Errorf("group %d has no pending job", a.Group)
 	case g.Priority == 0 || m.hold:
 		return fmt.Errorf("group %d is held", a.Group)
-	case g.Duration > 0 && a.End != now+g.Duration || g.Duration == 0 && a.End != 0:
+	case g.Duration > 0 && a.End != now+g.Duration && !shortened(g, a.End-now) || g.Duration == 0 && a.End != 0:
 		return fmt.Errorf("group %d: end %v at %v, duration %v", a.Group, a.End, now, g.Duration)
 	}
 	if _, dup := m.runs[a.ID]; dup || a.ID>>63 != 0 {
@@ -142,7 +164,12 @@ func (m *model) started(a sched.Alloc, now float64) error {
 			return fmt.Errorf("%d and %d overlap", id, a.ID)
 		}
 	}
-	m.runs[a.ID] = a
+	m.runs[a.ID], m.needs[a.ID] = a, g.Request
+	for name, n := range m.free(m.runs) {
+		if n < 0 {
+			return fmt.Errorf("counter %s is oversubscribed", name)
+		}
+	}
 	for i, f := range m.room(m.runs) {
 		if f.mem < 0 {
 			return fmt.Errorf("memory of node %d is oversubscribed", i)
@@ -195,7 +222,7 @@ func overlap(a, b *resource.Alloc) bool {
 }
 
 // possible tells whether a job of g fits when nothing runs.
-func (m *model) possible(g *sched.GroupSpec) bool { return m.fits(g, m.room(nil)) }
+func (m *model) possible(g *sched.GroupSpec) bool { return m.fits(g, nil) }
 
 // feasible is possible with all nodes up.
 func (m *model) feasible(g *sched.GroupSpec) bool {
@@ -209,4 +236,9 @@ func (m *model) feasible(g *sched.GroupSpec) bool {
 
 func request(nodes, slots, cores int) jobspec.Request {
 	return jobspec.Request{Nodes: nodes, Slots: slots, Cores: cores}
+}
+
+// shortened tells whether g may start with a limit of so many seconds although it asked for more.
+func shortened(g *sched.GroupSpec, length float64) bool {
+	return g.MinLength > 0 && length > g.MinLength-1e-6 && length < g.Duration
 }

@@ -7,6 +7,7 @@ type Pass struct {
 	left   int // allocations that may still be made
 	allocs []Alloc
 	retry  float64 // when to come back; 0 = on the next event
+	length float64 // what starts now ends after so many seconds at the latest; +Inf = when its group says
 	// planned: Reserve has been called, and what starts now is told to the reservation.
 	planned bool
 }
@@ -35,7 +36,17 @@ func (p *Pass) Start(g *Group) bool {
 // StartBeside is Start with the room only that the reservation leaves: for what may not have ended when it begins.
 func (p *Pass) StartBeside(g *Group, r *Reservation) bool {
 	n := p.start(g, min(g.Count, p.left), p.m.beside(), r)
+	if len(g.shape.counts) > 0 {
+		r.counts.take(g.shape.counts, n)
+	}
 	return p.started(g, n)
+}
+
+// StartShort is Start with a time limit of that many seconds where the group's is longer. Its Least must not be longer.
+func (p *Pass) StartShort(g *Group, seconds float64) bool {
+	p.length = seconds
+	defer func() { p.length = unlimited }()
+	return p.Start(g)
 }
 
 func (p *Pass) started(g *Group, n int) bool {
@@ -53,11 +64,16 @@ func (p *Pass) Fits(g *Group) bool {
 	if s.noFit == p.m.grown {
 		return false
 	}
-	if s.fits(p.m.inv.Free()) {
+	if p.m.fitsNow(s) {
 		return true
 	}
 	s.noFit = p.m.grown
 	return false
+}
+
+// fitsNow tells whether nodes and counters have room for one job of the shape.
+func (m *Machine) fitsNow(s *shape) bool {
+	return m.counts.allow(s.counts, 1) == 1 && s.fits(m.inv.Free())
 }
 
 // Possible tells whether a job of g fits on the nodes that are up when all else has ended.
@@ -66,7 +82,7 @@ func (p *Pass) Possible(g *Group) bool { return p.m.possible(g.shape) }
 func (m *Machine) possible(s *shape) bool {
 	if s.possibleAt != m.topology {
 		s.possibleAt = m.topology
-		s.possible = s.fits(m.inv.UpTotal())
+		s.possible = m.counts.ever(s.counts) && s.fits(m.inv.UpTotal())
 	}
 	return s.possible
 }
@@ -131,7 +147,7 @@ func (c *Cursor) Drop() {
 	}
 }
 
-// OnlyWithin leaves out those groups of the shape of the one that Next returned last whose Duration is longer.
+// OnlyWithin leaves out those groups of the shape of the one that Next returned last whose Least is longer.
 func (c *Cursor) OnlyWithin(seconds float64) {
 	if c.cur {
 		c.heap[0].within = min(c.heap[0].within, seconds)

@@ -11,9 +11,10 @@ import (
 type Reservation struct {
 	Time float64 // epoch seconds; +Inf = it waits for an allocation of unknown end
 
-	now   float64
-	extra []resource.Room // by node: free at Time and not promised
-	limit *resource.Index // what is both free now and extra
+	now    float64
+	extra  []resource.Room // by node: free at Time and not promised
+	limit  *resource.Index // what is both free now and extra
+	counts left            // of the counters that it needs: free at Time and not promised
 }
 
 // Window is the longest duration with which a job that starts now ends before the reservation begins. It is finite: a job
@@ -56,6 +57,7 @@ func (p *Pass) Reserve(g *Group) (res *Reservation, ok bool) {
 	}
 	m.promise(g.shape, st.wide)
 	st.res.extra, m.scratch = m.scratch, st.res.extra
+	st.res.counts = m.besideCounts
 	st.valid, st.live, st.grown, st.made, st.freed = true, false, m.grown, p.now, 0
 	return &st.res, true
 }
@@ -70,7 +72,8 @@ func (m *Machine) width(now float64) int {
 func (m *Machine) shadow(s *shape) float64 {
 	free, up := m.inv.Free(), m.inv.UpTotal()
 	m.scratch = m.scratch[:0]
-	have, want := 0, max(s.need.Req.Nodes, 1)
+	have, want, lacks := 0, max(s.need.Req.Nodes, 1), m.awaited(s)
+	defer func() { m.besideCounts = lacks.beside() }()
 	if s.need.Req.Nodes == 0 {
 		want = s.need.Req.Slots
 	}
@@ -82,15 +85,16 @@ func (m *Machine) shadow(s *shape) float64 {
 	}
 	time := 0.0
 	for _, e := range m.ends.inOrder(m) {
-		if have >= want && e.end > time {
+		if have >= want && e.end > time && lacks.enough() {
 			return time
 		}
 		time = e.end
+		lacks.release(&m.runs[e.place])
 		for _, n := range m.runs[e.place].alloc.Nodes {
 			have += m.release(s, n, up.At(n.Node))
 		}
 	}
-	if have < want {
+	if have < want || !lacks.enough() {
 		return unlimited
 	}
 	return time
@@ -113,12 +117,7 @@ func (m *Machine) release(s *shape, n resource.NodeAlloc, total resource.Room) i
 		return 0 // down or removed
 	}
 	old := m.scratch[n.Node]
-	r := resource.Room{Cores: old.Cores + int32(n.Cores.Count()), GPUs: old.GPUs + int32(n.GPUs.Count()), Whole: old.Whole,
-		MemMiB: int32(min(int64(old.MemMiB)+n.MemMiB, int64(total.MemMiB)))}
-	if r.Cores >= total.Cores && r.GPUs >= total.GPUs && r.MemMiB == total.MemMiB {
-		r.Whole = total.Cores
-	}
-	r = r.Min(total) // what was adopted may be more than the node has
+	r := grow(old, roomOf(&n), total)
 	m.scratch[n.Node] = r
 	if !s.cond.has(n.Node) {
 		return 0
@@ -161,14 +160,13 @@ func (m *Machine) promiseWhole(s *shape) bool {
 
 // without is what is left of a node when k shares of it are promised, or all.
 func (s *shape) without(r resource.Room, k int, all bool) resource.Room {
-	slot := s.need.Slot
 	switch {
 	case all || s.need.Req.Exclusive:
 		return resource.Room{}
 	case s.need.Req.Nodes > 0:
 		subtract(&r, s.need.Node)
 	default:
-		subtract(&r, resource.Room{Cores: slot.Cores * int32(k), GPUs: slot.GPUs * int32(k), MemMiB: slot.MemMiB * int32(k)})
+		subtract(&r, s.need.Slot.Times(k))
 	}
 	return r
 }
@@ -201,7 +199,7 @@ func (m *Machine) beside() *resource.Index {
 // before it.
 func (st *planState) taken(m *Machine, n resource.NodeAlloc, beside bool) {
 	if beside {
-		subtract(&st.res.extra[n.Node], resource.Room{Cores: int32(n.Cores.Count()), GPUs: int32(n.GPUs.Count()), MemMiB: int32(n.MemMiB)})
+		subtract(&st.res.extra[n.Node], roomOf(&n))
 	}
 	if st.live {
 		st.res.limit.Set(n.Node, m.inv.Free().At(n.Node).Min(st.res.extra[n.Node]))

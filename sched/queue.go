@@ -12,12 +12,13 @@ type Group struct {
 	ID       GroupID
 	Order    uint64
 	Duration float64 // seconds; +Inf = unlimited
+	Least    float64 // the shortest duration it may start with: Duration, unless it asked for less
 	Count    int
 	Priority uint32
 
 	rank        uint32 // heap order of the treap
 	left, right *Group
-	shortest    float64 // Duration in this subtree
+	shortest    float64 // Least in this subtree
 	shape       *shape
 }
 
@@ -27,6 +28,7 @@ type shape struct {
 	need       resource.Need
 	constraint *jobspec.Constraint
 	cond       *cond
+	counts     []countNeed
 	refs       int    // groups, held ones too
 	root       *Group // treap of those that are not held
 	place      int    // in Machine.shapes; -1 = not there
@@ -65,6 +67,9 @@ func (m *Machine) submit(s *GroupSpec) {
 	if g.Duration <= 0 {
 		g.Duration = unlimited
 	}
+	if g.Least = g.Duration; s.MinLength > 0 {
+		g.Least = min(g.Duration, s.MinLength)
+	}
 	g.shape = m.shapeOf(s.Request, s.Constraint)
 	g.shape.refs++
 	m.groups[g.ID] = g
@@ -77,6 +82,7 @@ func (m *Machine) shapeOf(req jobspec.Request, c *jobspec.Constraint) *shape {
 	if s == nil {
 		s = &shape{key: key, need: resource.NeedOf(req), constraint: c, place: -1}
 		s.cond = m.useCond(c, key.c)
+		s.counts = m.counts.needsOf(&req)
 		s.invalid = s.need.Valid() != nil
 		m.byKey[key] = s
 	}
@@ -154,7 +160,7 @@ func scramble(x uint64) uint32 {
 // ends in time is found without a look at the ones between.
 
 func (g *Group) update() {
-	g.shortest = g.Duration
+	g.shortest = g.Least
 	if g.left != nil {
 		g.shortest = min(g.shortest, g.left.shortest)
 	}
@@ -228,12 +234,12 @@ func merge(l, r *Group) *Group {
 	return r
 }
 
-// first is the first group of t with a Duration of at most within, or nil.
+// first is the first group of t with a Least of at most within, or nil.
 func first(t *Group, within float64) *Group {
 	for t != nil && t.shortest <= within {
 		if t.left != nil && t.left.shortest <= within {
 			t = t.left
-		} else if t.Duration <= within {
+		} else if t.Least <= within {
 			return t
 		} else {
 			t = t.right
@@ -242,7 +248,7 @@ func first(t *Group, within float64) *Group {
 	return nil
 }
 
-// after is the first group of t that stands after g (which need not be in t any more) with a Duration of at most within, or nil.
+// after is the first group of t that stands after g (which need not be in t any more) with a Least of at most within, or nil.
 func after(t, g *Group, within float64) *Group {
 	if t == nil || t.shortest > within {
 		return nil
@@ -253,7 +259,7 @@ func after(t, g *Group, within float64) *Group {
 	if x := after(t.left, g, within); x != nil {
 		return x
 	}
-	if t.Duration <= within {
+	if t.Least <= within {
 		return t
 	}
 	return first(t.right, within)

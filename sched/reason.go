@@ -2,36 +2,47 @@ package sched
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
 )
 
-// ReasonLimit is how many groups Reasons tells about when none are named.
-const ReasonLimit = 10000
+// Limits of one call of Reasons.
+const (
+	ReasonLimit   = 10000 // groups that it tells about when none are named
+	forecastSteps = 8192  // starts and ends that estimates look ahead
+	detailSteps   = 65536 // with detail
+)
 
-// Reason says in a sentence why a group waits, and when it will start at the latest if all ends as expected.
+// Reason says in a sentence why a group waits, and when its next job is expected to start.
 type Reason struct {
 	ID       GroupID
 	Text     string
 	Estimate float64 // epoch seconds; 0 = unknown
+	Ahead    int     // jobs that stand before it in the queue; -1 = not counted
 }
 
 // Reasons explains why groups wait: those named that are in the queue, or without names the first ReasonLimit in queue order, then
-// held ones. It changes nothing.
-func (m *Machine) Reasons(now float64, ids []GroupID) []Reason {
-	p := &Pass{m: m, now: now}
-	head := m.head(p)
-	var out []Reason
-	for _, g := range m.asked(p, ids) {
-		out = append(out, Reason{ID: g.ID, Text: m.reason(g, head)})
+// held ones. With detail it counts what is ahead, and looks further. It changes nothing.
+func (m *Machine) Reasons(now float64, ids []GroupID, detail bool) []Reason {
+	p := &Pass{m: m, now: now, length: unlimited}
+	x := &explainer{m: m, head: m.head(p), detail: detail, texts: make(map[*shape]string)}
+	groups := m.asked(p, ids)
+	out := make([]Reason, len(groups))
+	steps := forecastSteps
+	if detail {
+		steps = detailSteps
+		x.ahead = m.ahead(p, groups)
 	}
-	if head == nil {
-		return out
+	var when map[GroupID]float64
+	if len(groups) > 0 && x.head != nil {
+		when = m.forecast(p, steps)
 	}
-	for i := range out {
-		if out[i].ID == head.ID {
-			out[i].Estimate = m.estimate(now, head)
+	for i, g := range groups {
+		out[i] = Reason{ID: g.ID, Text: x.reason(g), Estimate: when[g.ID], Ahead: -1}
+		if n, counted := x.ahead[g]; counted {
+			out[i].Ahead = n
 		}
 	}
 	return out
@@ -66,51 +77,116 @@ func (m *Machine) asked(p *Pass, ids []GroupID) []*Group {
 	return groups
 }
 
-func (m *Machine) estimate(now float64, head *Group) float64 {
-	if t := m.shadow(head.shape); t < unlimited && !m.hold {
-		return max(now, t)
+// ahead counts the jobs before each of the groups that is in the queue.
+func (m *Machine) ahead(p *Pass, groups []*Group) map[*Group]int {
+	wanted := make(map[*Group]int, len(groups))
+	for _, g := range groups {
+		if g.Priority > 0 && !g.shape.invalid {
+			wanted[g] = -1
+		}
 	}
-	return 0
+	q, before, open := p.Queue(), 0, len(wanted)
+	for g := q.Next(); g != nil && open > 0; g = q.Next() {
+		if _, ok := wanted[g]; ok {
+			wanted[g] = before
+			open--
+		}
+		before += g.Count
+	}
+	return wanted
 }
 
-func (m *Machine) reason(g, head *Group) string {
+// explainer words reasons. What follows from the shape alone is worded once.
+type explainer struct {
+	m      *Machine
+	head   *Group
+	detail bool
+	ahead  map[*Group]int
+	texts  map[*shape]string // empty: there is room
+}
+
+func (x *explainer) reason(g *Group) string {
 	s := g.shape
 	switch {
 	case s.invalid:
 		return s.need.Valid().Error()
 	case g.Priority == 0:
 		return "is held"
-	case m.hold:
+	case x.m.hold:
 		return "scheduling is stopped"
 	}
+	text, known := x.texts[s]
+	if !known {
+		text = x.lacks(s)
+		x.texts[s] = text
+	}
+	n := x.ahead[g]
+	switch {
+	case text != "" && n > 0:
+		return text + ", behind " + jobs(n)
+	case text != "":
+		return text
+	case g == x.head:
+		return "is about to start"
+	case n > 0:
+		return fmt.Sprintf("waits behind %s in the queue: what is free is kept for %v", jobs(n), jobspec.ID(x.head.Order))
+	}
+	return fmt.Sprintf("waits behind %v in the queue", jobspec.ID(x.head.Order))
+}
+
+func jobs(n int) string {
+	if n == 1 {
+		return "1 job"
+	}
+	return fmt.Sprintf("%d jobs", n)
+}
+
+// lacks says what there is too little of for one job of the shape; empty if there is room.
+func (x *explainer) lacks(s *shape) string {
+	m := x.m
 	if err := m.feasible(s); err != nil {
 		return err.Error()
 	}
+	for _, n := range s.counts {
+		if free := m.counts.free(n.at); free < n.n {
+			return fmt.Sprintf("waits for %d of resource %s: %d of %d free", n.n, m.counts.names[n.at], free, m.counts.total[n.at])
+		}
+	}
 	if !m.possible(s) {
-		return s.missing(m.inv.UpTotal()) + " to come up (nodes are offline or drained)"
+		what, have := x.missing(s, m.inv.UpTotal())
+		return fmt.Sprintf("waits for %s: %s on the nodes that are up, others are offline or drained", what, have)
 	}
 	if !s.fits(m.inv.Free()) {
-		return s.missing(m.inv.Free())
+		what, have := x.missing(s, m.inv.Free())
+		return fmt.Sprintf("waits for %s: %s free", what, have)
 	}
-	if g == head {
-		return "is about to start"
-	}
-	return fmt.Sprintf("waits behind %v in the queue", jobspec.ID(head.Order))
+	return ""
 }
 
-// missing says how much of what the shape needs is not in x.
-func (s *shape) missing(x *resource.Index) string {
+// missing says what the shape needs, and how much of it is in an index.
+func (x *explainer) missing(s *shape, in *resource.Index) (what, have string) {
 	r := s.need.Req
 	switch {
+	case r.Nodes > 0 && r.Exclusive:
+		what, have = plural(r.Nodes, "whole node"), strconv.Itoa(s.nodesThatFit(in, r.Nodes))
 	case r.Nodes > 0:
-		have := s.nodesThatFit(x, r.Nodes)
-		what := "nodes"
-		if r.Exclusive {
-			what = "whole nodes"
-		}
-		return fmt.Sprintf("waits for %d of %d %s", r.Nodes-have, r.Nodes, what)
+		what, have = plural(r.Nodes, "node")+" with "+resource.DescribeRoom(s.need.Node), strconv.Itoa(s.nodesThatFit(in, r.Nodes))
 	case s.need.Slot == (resource.Room{Cores: 1}):
-		return fmt.Sprintf("waits for %d of %d cores", r.Slots-s.slotsThatFit(x, r.Slots), r.Slots)
+		what, have = plural(r.Slots, "core"), strconv.Itoa(s.slotsThatFit(in, r.Slots))
+	case r.Slots == 1:
+		what, have = resource.DescribeRoom(s.need.Slot)+" on one node", "none"
+	default:
+		what, have = plural(r.Slots, "slot")+" of "+resource.DescribeRoom(s.need.Slot), strconv.Itoa(s.slotsThatFit(in, r.Slots))
 	}
-	return fmt.Sprintf("waits for %d of %d slots", r.Slots-s.slotsThatFit(x, r.Slots), r.Slots)
+	if x.detail && s.constraint != nil {
+		what += " where a node " + resource.Describe(s.constraint)
+	}
+	return what, have
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }

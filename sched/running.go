@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
 )
 
@@ -15,6 +16,7 @@ type run struct {
 	end     float64         // expected; +Inf = unknown
 	gen     uint32          // 31 bits, counts the uses of this place
 	foreign uint64          // id of an adopted one, else 0
+	counted *shape          // whose counters it holds; nil = none
 }
 
 // newRun books an allocation whose parts have been taken.
@@ -27,7 +29,7 @@ func (m *Machine) newRun(a *resource.Alloc, end float64) (place uint32, id uint6
 		m.runs = append(m.runs, run{})
 	}
 	r := &m.runs[place]
-	r.alloc, r.end, r.foreign = a, end, 0
+	r.alloc, r.end, r.foreign, r.counted = a, end, 0, nil
 	r.gen = max(1, (r.gen+1)&0x7fffffff)
 	m.running++
 	m.ends.add(end, place, r.gen)
@@ -46,7 +48,10 @@ func (m *Machine) free(id uint64) {
 	if r.foreign != 0 {
 		delete(m.adopted, r.foreign)
 	}
-	r.alloc = nil
+	if r.counted != nil {
+		m.counts.book(r.counted.counts, -1)
+	}
+	r.alloc, r.counted = nil, nil
 	m.idle = append(m.idle, place)
 	m.running--
 	m.grown++
@@ -88,6 +93,11 @@ func (m *Machine) adopt(allocs []Alloc) []any {
 		}
 		place, _ := m.newRun(mine, end)
 		m.runs[place].foreign = a.ID
+		if req := (jobspec.Request{Counters: a.Counters}); a.Counters != "" {
+			held := &shape{counts: m.counts.needsOf(&req)}
+			m.counts.book(held.counts, 1)
+			m.runs[place].counted = held
+		}
 		m.adopted[a.ID] = place
 	}
 	// The reservation that stands did not count with these.

@@ -28,6 +28,8 @@ type Policy interface {
 // Config of a Machine.
 type Config struct {
 	Policy Policy
+	// Counters are the named counters and how much there is of each.
+	Counters resource.Counters
 	// MaxAllocs bounds one pass; what is left starts in the next, which follows at once. Default 16,384.
 	MaxAllocs int
 	// ExactRunning is the number of running allocations up to which a reservation is made anew whenever something ended. Above it
@@ -49,6 +51,7 @@ type Machine struct {
 	shapes []*shape // with at least one group that is not held; order is of no importance
 	byKey  map[shapeKey]*shape
 	conds  map[string]*cond
+	counts counters
 
 	runs    []run
 	idle    []uint32          // places in runs that are free
@@ -56,14 +59,15 @@ type Machine struct {
 	running int
 	ends    endList
 
-	hold     bool
-	wakeAt   float64 // a Wake for a pass is out; 0 = none
-	grown    uint64  // counts changes by which free room may have grown
-	topology uint64  // counts changes of nodes
-	plan     planState
-	pool     pool
-	scratch  []resource.Room
-	parts    []part
+	hold         bool
+	wakeAt       float64 // a Wake for a pass is out; 0 = none
+	grown        uint64  // counts changes by which free room may have grown
+	topology     uint64  // counts changes of nodes
+	plan         planState
+	pool         pool
+	scratch      []resource.Room
+	besideCounts left // of the last shadow
+	parts        []part
 }
 
 // New returns a machine without nodes and jobs. The config must have a Policy.
@@ -80,8 +84,10 @@ func New(cfg Config) *Machine {
 	if cfg.Patience <= 0 {
 		cfg.Patience = 60
 	}
-	return &Machine{cfg: cfg, inv: resource.NewInventory(), groups: make(map[GroupID]*Group), byKey: make(map[shapeKey]*shape),
+	m := &Machine{cfg: cfg, inv: resource.NewInventory(), groups: make(map[GroupID]*Group), byKey: make(map[shapeKey]*shape),
 		conds: make(map[string]*cond), adopted: make(map[uint64]uint32), grown: 1, topology: 1}
+	m.counts.define(cfg.Counters)
+	return m
 }
 
 // Step takes one event at the time now (epoch seconds) and returns what follows, in order: Wake, Allocs, Deny, Conflict. Only the
@@ -129,7 +135,7 @@ func (m *Machine) pass(now float64) []any {
 	if m.hold || len(m.shapes) == 0 || m.inv.Free().Cores() == 0 {
 		return nil
 	}
-	p := &Pass{m: m, now: now, left: m.cfg.MaxAllocs}
+	p := &Pass{m: m, now: now, left: m.cfg.MaxAllocs, length: unlimited}
 	m.cfg.Policy.Pass(p)
 	var out []any
 	if len(p.allocs) > 0 {
@@ -200,7 +206,12 @@ func (m *Machine) deny(could map[shapeKey]bool) []any {
 	return out
 }
 
-func (m *Machine) feasible(s *shape) error { return m.inv.Feasible(s.need.Req, s.constraint) }
+func (m *Machine) feasible(s *shape) error {
+	if err := m.cfg.Counters.Feasible(&s.need.Req); err != nil {
+		return err
+	}
+	return m.inv.Feasible(s.need.Req, s.constraint)
+}
 
 // Inventory is what the machine knows of nodes. It must not be changed.
 func (m *Machine) Inventory() *resource.Inventory { return m.inv }

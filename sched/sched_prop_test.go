@@ -36,7 +36,8 @@ func TestFCFSAgreesWithTheModel(t *testing.T) {
 
 func drive(t *rapid.T, p sched.Policy, isEasy bool) {
 	r := &run{T: t, book: newModel(), now: 1000, easy: isEasy, limit: rapid.SampledFrom([]int{3, 1000}).Draw(t, "limit")}
-	r.m = sched.New(sched.Config{Policy: p, MaxAllocs: r.limit})
+	r.book.counters = map[string]int64{"a": rapid.Int64Range(1, 4).Draw(t, "a"), "b": 2}
+	r.m = sched.New(sched.Config{Policy: p, MaxAllocs: r.limit, Counters: resource.Counters{{Name: "a", N: r.book.counters["a"]}, {Name: "b", N: 2}}})
 	for i := range rapid.IntRange(1, 5).Draw(t, "nodes") {
 		r.addNode(i)
 	}
@@ -124,6 +125,10 @@ func (r *run) submit() {
 		if rapid.IntRange(0, 3).Draw(r.T, "constrained") == 0 {
 			g.Constraint = &jobspec.Constraint{Op: "properties", Names: []string{rapid.SampledFrom([]string{"ssd", "^ssd"}).Draw(r.T, "property")}}
 		}
+		g.Request.Counters = rapid.SampledFrom([]string{"", "", "", "a=1", "a=2", "a=1,b=1", "b=2"}).Draw(r.T, "counters")
+		if g.Duration > 5 && rapid.IntRange(0, 2).Draw(r.T, "short") == 0 {
+			g.MinLength = rapid.SampledFrom([]float64{3, 10}).Draw(r.T, "least")
+		}
 		groups = append(groups, g)
 		own := g
 		r.book.queue[g.ID] = &own
@@ -203,7 +208,7 @@ func (r *run) step(ev any) {
 
 // pass runs passes until the machine wants no more, and looks at what was started and what was not.
 func (r *run) pass() {
-	reasons := r.m.Reasons(r.now, nil)
+	reasons := r.m.Reasons(r.now, nil, true)
 	require.NoError(r.T, r.m.Check())
 	_ = reasons
 	before := maps.Clone(r.book.runs)
@@ -226,6 +231,9 @@ func (r *run) pass() {
 	for _, a := range allocs {
 		require.NoError(r.T, r.book.started(a, r.now))
 	}
+	for _, c := range r.m.Counters() {
+		require.Equal(r.T, r.book.free(r.book.runs)[c.Name], c.Total-c.Used, "counter %s", c.Name)
+	}
 	if r.book.hold {
 		require.Empty(r.T, allocs)
 		return
@@ -244,7 +252,7 @@ func (r *run) checkFCFS(order []*sched.GroupSpec, allocs []sched.Alloc) {
 		return
 	}
 	head := left[0]
-	require.False(r.T, r.book.fits(head, r.book.room(r.book.runs)), "group %d has room", head.ID)
+	require.False(r.T, r.book.fits(head, r.book.runs), "group %d has room", head.ID)
 	at := slices.IndexFunc(order, func(g *sched.GroupSpec) bool { return g.ID == head.ID })
 	for _, a := range allocs {
 		pos := slices.IndexFunc(order, func(g *sched.GroupSpec) bool { return g.ID == a.Group })
@@ -254,7 +262,6 @@ func (r *run) checkFCFS(order []*sched.GroupSpec, allocs []sched.Alloc) {
 
 // checkEasy: the head has no room, is not delayed by what started behind it, and nothing waits that could go first without harm.
 func (r *run) checkEasy(before map[uint64]sched.Alloc, order []*sched.GroupSpec, allocs []sched.Alloc) {
-	room := r.book.room(r.book.runs)
 	var head *sched.GroupSpec
 	for _, g := range r.book.order() {
 		if r.book.possible(g) {
@@ -265,7 +272,7 @@ func (r *run) checkEasy(before map[uint64]sched.Alloc, order []*sched.GroupSpec,
 	if head == nil {
 		return
 	}
-	require.False(r.T, r.book.fits(head, room), "group %d has room", head.ID)
+	require.False(r.T, r.book.fits(head, r.book.runs), "group %d has room", head.ID)
 	at := slices.IndexFunc(order, func(g *sched.GroupSpec) bool { return g.ID == head.ID })
 	for _, a := range allocs { // what was started in order belongs to the state before backfilling
 		pos := slices.IndexFunc(order, func(g *sched.GroupSpec) bool { return g.ID == a.Group })
@@ -276,11 +283,15 @@ func (r *run) checkEasy(before map[uint64]sched.Alloc, order []*sched.GroupSpec,
 	promised := r.book.shadow(head, before, r.now)
 	require.LessOrEqual(r.T, r.book.shadow(head, r.book.runs, r.now), promised, "group %d is delayed", head.ID)
 	for _, g := range r.book.order() {
-		if g != head && g.Duration > 0 && (math.IsInf(promised, 1) || r.now+g.Duration <= promised) {
-			require.False(r.T, r.book.fits(g, room), "group %d could go before %d", g.ID, head.ID)
+		least := g.Duration
+		if g.MinLength > 0 {
+			least = min(least, g.MinLength)
+		}
+		if g != head && least > 0 && least <= promised-r.now {
+			require.False(r.T, r.book.fits(g, r.book.runs), "group %d could go before %d", g.ID, head.ID)
 		}
 	}
-	if est := r.m.Reasons(r.now, []sched.GroupID{head.ID})[0].Estimate; !math.IsInf(promised, 1) {
+	if est := r.m.Reasons(r.now, []sched.GroupID{head.ID}, false)[0].Estimate; !math.IsInf(promised, 1) {
 		require.LessOrEqual(r.T, est, promised)
 		require.Positive(r.T, est)
 	}

@@ -93,7 +93,7 @@ func submit(groups ...sched.GroupSpec) sched.Submit { return sched.Submit{Groups
 func (b *bed) free(id sched.GroupID) sched.Free { return sched.Free{IDs: b.ids[id]} }
 
 func (b *bed) reason(id sched.GroupID) string {
-	r := b.m.Reasons(b.now, []sched.GroupID{id})
+	r := b.m.Reasons(b.now, []sched.GroupID{id}, false)
 	require.Len(b.t, r, 1)
 	return r[0].Text
 }
@@ -176,7 +176,7 @@ func TestNodesThatAreDownAreSkippedAndWhatRunsThereStaysBooked(t *testing.T) {
 	one := request(0, 1, 1)
 	require.Equal(t, "1@0:0", b.do(submit(job(1, one, 0))))
 	require.Equal(t, "", b.do(sched.Nodes{Down: []int{0, 1}}, submit(job(2, one, 0))))
-	require.Equal(t, "waits for 1 of 1 cores to come up (nodes are offline or drained)", b.reason(2))
+	require.Equal(t, "waits for 1 core: 0 on the nodes that are up, others are offline or drained", b.reason(2))
 	require.Len(t, b.m.Used(), 1)
 	require.Equal(t, "2@1:0", b.do(sched.Nodes{Up: []int{0, 1}}))
 	require.Equal(t, "", b.do(submit(job(3, one, 0))))
@@ -189,7 +189,7 @@ func TestEasyBackfill(t *testing.T) {
 		b := newBed(t, sched.Config{}, nodes(2, 4)...)
 		require.Equal(t, "1@0:0-2", b.do(submit(job(1, request(0, 1, 3), 100))))
 		require.Equal(t, "", b.do(submit(job(2, jobspec.Request{Nodes: 2, Slots: 1, Cores: 3}, 50))))
-		require.Equal(t, 1100.0, b.m.Reasons(b.now, nil)[0].Estimate)
+		require.Equal(t, 1100.0, b.m.Reasons(b.now, nil, false)[0].Estimate)
 		return b
 	}
 	rows := []struct {
@@ -333,16 +333,37 @@ func TestReasons(t *testing.T) {
 	b.do(submit(job(1, request(0, 3, 1), 60)))
 	b.do(submit(job(2, jobspec.Request{Nodes: 2, Slots: 1, Cores: 2, Exclusive: true}, 60), job(3, request(0, 1, 1), 0), job(4, request(0, 2, 2), 60),
 		job(5, request(0, 3, 1), 0), job(6, request(0, 1, 8), 0), job(7, jobspec.Request{Slots: 1}, 0)))
-	require.Equal(t, "waits for 2 of 2 whole nodes", b.reason(2))
+	require.Equal(t, "waits for 2 whole nodes: 0 free", b.reason(2))
 	require.Equal(t, "waits behind "+jobspec.ID(2).String()+" in the queue", b.reason(3))
-	require.Equal(t, "waits for 2 of 2 slots", b.reason(4))
-	require.Equal(t, "waits for 2 of 3 cores", b.reason(5))
-	require.Equal(t, "needs 8 cores in one slot; the largest node has 2", b.reason(6))
+	require.Equal(t, "waits for 2 slots of 2 cores: 0 free", b.reason(4))
+	require.Equal(t, "waits for 3 cores: 1 free", b.reason(5))
+	require.Equal(t, "needs 8 cores in one slot; the largest node has 2 (see --oversubscribe)", b.reason(6))
 	require.Equal(t, "needs at least one core in a slot, not 0", b.reason(7))
-	require.Len(t, b.m.Reasons(b.now, nil), 5, "all that are queued")
-	require.Empty(t, b.m.Reasons(b.now, []sched.GroupID{1, 99}), "what runs or is unknown does not wait")
+	require.Len(t, b.m.Reasons(b.now, nil, false), 5, "all that are queued")
+	require.Empty(t, b.m.Reasons(b.now, []sched.GroupID{1, 99}, true), "what runs or is unknown does not wait")
+	full := b.m.Reasons(b.now, []sched.GroupID{3, 5}, true)
+	require.Equal(t, "waits behind 1 job in the queue: what is free is kept for "+jobspec.ID(2).String(), full[0].Text)
+	require.Equal(t, "waits for 3 cores: 1 free, behind 3 jobs", full[1].Text)
 	b.do(sched.Hold{Hold: true})
 	require.Equal(t, "scheduling is stopped", b.reason(2))
+}
+
+func TestEstimatesPlayTheQueueForward(t *testing.T) {
+	b := newBed(t, sched.Config{Counters: resource.Counters{{Name: "licence", N: 1}}}, nodes(1, 2)...)
+	one, both := request(0, 1, 1), request(0, 1, 2)
+	licence := one
+	licence.Counters = "licence=1"
+	array := job(5, one, 10)
+	array.Count = 5
+	start := b.now
+	b.do(submit(job(1, both, 100)))
+	b.do(submit(job(2, both, 50), job(3, licence, 30), job(4, licence, 30), array, job(6, both, 0), job(7, one, 0)))
+	var got []float64
+	for _, r := range b.m.Reasons(b.now, nil, false) {
+		got = append(got, r.Estimate-start)
+	}
+	// 4 waits for 3's licence while a core is free; 5 stands behind it and then fills the other core.
+	require.Equal(t, []float64{100, 150, 180, 180, 220, -start}, got, "behind a job without a limit nothing is known")
 }
 
 func TestWhatCanNeverStartIsDeniedOnlyWhenItsNodesAreRemoved(t *testing.T) {

@@ -101,6 +101,7 @@ type (
 		Since    float64      `msgpack:"since"`
 		After    *ListAfter   `msgpack:"after"`    // go on where a listing without IDs stopped (ListRep.Next)
 		Collapse bool         `msgpack:"collapse"` // an array's pending elements come as one record (NElements > 1), as in the table
+		Reasons  bool         `msgpack:"reasons"`  // Reason and TEstimate of waiting jobs are wanted
 	}
 	// ListRep is a page. A listing without IDs stops after ListLimit jobs, that neither side must hold more: Next, in its last page, is
 	// what the next request goes on from. Nil = that was all.
@@ -155,6 +156,24 @@ type (
 		NElements   int        `msgpack:"nelements" json:"nelements,omitempty"` // a collapsed record
 		MaxRSSKiB   int64      `msgpack:"maxrss" json:"maxrss_kib,omitempty"`
 		CPU         float64    `msgpack:"cpu" json:"cpu_seconds,omitempty"`
+		TEstimate   float64    `msgpack:"t_estimate" json:"t_estimate,omitempty"` // when it is expected to start
+	}
+)
+
+// Explain tells what is known of one job, element or array. Errors: NotFound.
+var Explain = rpc.Method[ExplainReq, ExplainRep]{Topic: "job.explain", Idempotent: true}
+
+type (
+	// ExplainReq names it.
+	ExplainReq struct {
+		ID jobspec.ID `msgpack:"id"`
+	}
+	// ExplainRep is the answer. Of an array, Array has the counts and Job its pending elements as one, else the first that runs; once all
+	// have ended, its submission alone.
+	ExplainRep struct {
+		Job   JobInfo  `msgpack:"job"`
+		Array *WaitRep `msgpack:"array,omitempty"`
+		Ahead int      `msgpack:"ahead,omitempty"` // jobs that stand before it in the queue
 	}
 )
 

@@ -42,6 +42,7 @@ type (
 		Priority   uint32  // higher first; 0 = held
 		Order      uint64  // among equal priorities: ascending (the first job's id)
 		Count      int
+		MinLength  float64 // may start with a shorter Duration, but not below this; 0 = not
 	}
 	// SchedPriority changes a group's priority.
 	SchedPriority struct {
@@ -65,6 +66,8 @@ type (
 		Group GroupID
 		Alloc *resource.Alloc
 		End   float64 // expected end, epoch seconds; 0 = unknown
+		// Counters (SchedAdopt) is what the job holds of named counters (jobspec.Request); of a job in several pieces one has it.
+		Counters string
 	}
 	// SchedAllocs tells of allocations.
 	SchedAllocs struct{ Allocs []SchedAlloc }
@@ -79,23 +82,33 @@ type (
 var SchedReasons = rpc.Method[SchedReasonsReq, SchedReasonsRep]{Topic: "sched.reasons", Idempotent: true}
 
 type (
-	// SchedReasonsReq names groups; empty = all.
+	// SchedReasonsReq names groups; empty = all. Detail counts the jobs ahead and looks further for estimates.
 	SchedReasonsReq struct {
 		Groups []GroupID `msgpack:"g"`
+		Detail bool      `msgpack:"d,omitempty"`
 	}
 	// SchedReasonsRep has a sentence and an estimate for each that waits.
 	SchedReasonsRep struct {
 		Reason   map[GroupID]string  `msgpack:"r"`
-		Estimate map[GroupID]float64 `msgpack:"t"` // epoch seconds; absent = unknown
+		Estimate map[GroupID]float64 `msgpack:"t"`           // epoch seconds; absent = unknown
+		Ahead    map[GroupID]int     `msgpack:"a,omitempty"` // with Detail: jobs that stand before it
 	}
 )
 
 // SchedUsage, to "sched": what is allocated, as sets (for resource list).
 var SchedUsage = rpc.Method[Empty, SchedUsageRep]{Topic: "sched.usage", Idempotent: true}
 
-// SchedUsageRep is the answer: parts of nodes in use.
+// SchedUsageRep is the answer: parts of nodes in use, and the named counters.
 type SchedUsageRep struct {
-	Used []resource.NodeAlloc `msgpack:"used"`
+	Used     []resource.NodeAlloc `msgpack:"used"`
+	Counters []CounterUse         `msgpack:"counters,omitempty"`
+}
+
+// CounterUse is the state of a named counter.
+type CounterUse struct {
+	Name  string `msgpack:"name" json:"name"`
+	Total int64  `msgpack:"total" json:"total"`
+	Used  int64  `msgpack:"used" json:"used"`
 }
 
 // ResourceStatus, to "resource": every node with its state and reason.
@@ -104,7 +117,8 @@ var ResourceStatus = rpc.Method[Empty, ResourceStatusRep]{Topic: "resource.statu
 type (
 	// ResourceStatusRep lists nodes by index.
 	ResourceStatusRep struct {
-		Nodes []NodeStatus `msgpack:"nodes"`
+		Nodes    []NodeStatus `msgpack:"nodes"`
+		Counters []CounterUse `msgpack:"counters,omitempty"`
 	}
 	// NodeStatus is one node.
 	NodeStatus struct {

@@ -58,11 +58,12 @@ type elem struct {
 	failed   int // status of a task that could not be started: it becomes the element's; 0 = none
 	exc      *Exception
 	tRun     float64
-	started  bool   // `start` is posted
-	lost     string // why a part was lost; empty = none was
-	ran      bool   // some task of it ran, or may have
-	adopted  bool   // taken over from the leader before
-	nnodes   int    // adopted: how many nodes it has in all
+	limit    float64 // seconds that it may run, as the scheduler granted; 0 = no limit
+	started  bool    // `start` is posted
+	lost     string  // why a part was lost; empty = none was
+	ran      bool    // some task of it ran, or may have
+	adopted  bool    // taken over from the leader before
+	nnodes   int     // adopted: how many nodes it has in all
 	maxRSS   int64
 	cpu      float64
 	watched  bool

@@ -200,6 +200,9 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 	a.addSkip(idx, idx)
 	e := &elem{arr: a, idx: idx, attempt: run.Key.Attempt, epoch: run.Key.Epoch, status: -1, adopted: true, nnodes: run.NNodes,
 		watched: a.watched, log: eventLog{last: a.row.Submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
+	if e.limit = a.spec.Job.Duration; a.spec.Job.MinDuration > 0 && run.End > e.tRun {
+		e.limit = min(e.limit, run.End-e.tRun)
+	}
 	e.log.addInt(evRestart, m.now, int64(e.attempt))
 	m.activate(e)
 	m.adjust(a)
@@ -229,11 +232,14 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	e.res = &all
 	e.allocs = append(e.allocs, id)
 	r.runs[e] = struct{}{}
-	end := 0.0
-	if d := e.arr.spec.Job.Duration; d > 0 {
-		end = e.tRun + d
+	al := Allocation{ID: id, Array: e.arr.row.ID, Alloc: res}
+	if e.limit > 0 {
+		al.End = e.tRun + e.limit
 	}
-	m.out.Adopt = append(m.out.Adopt, Allocation{id, e.arr.row.ID, res, end})
+	if len(e.allocs) == 1 {
+		al.Counters = req.Counters
+	}
+	m.out.Adopt = append(m.out.Adopt, al)
 	if len(e.res.Nodes) >= e.nnodes {
 		e.log.add(evAlloc, max(e.tRun, e.log.last), appendAlloc(nil, partsOf(e.res)))
 		m.touch(e)

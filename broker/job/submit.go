@@ -93,6 +93,9 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 	e.after = nil
 	e.started, e.status, e.failed, e.lost, e.ran, e.signaled, e.adopted = false, -1, 0, "", false, false, false
 	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
+	if e.limit = e.arr.spec.Job.Duration; e.arr.spec.Job.MinDuration > 0 && al.End > m.now {
+		e.limit = min(e.limit, al.End-m.now)
+	}
 	m.touch(e)
 	m.layParts(e)
 	m.equip(e)
@@ -220,7 +223,7 @@ func (e *elem) sent() bool {
 func (m *Machine) run(e *elem, p *part) Run {
 	a := e.arr
 	run := Run{Key: e.key(), SpecID: a.specKey(), Index: e.idx, Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
-		NNodes: len(e.res.Nodes), Limit: a.spec.Job.Duration, Watched: e.watched, Params: e.params}
+		NNodes: len(e.res.Nodes), Limit: e.limit, Watched: e.watched, Params: e.params}
 	if a.row.N > 1 {
 		run.Array = a.row.ID
 	}

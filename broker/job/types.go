@@ -83,7 +83,9 @@ type (
 		ID    uint64
 		Array jobspec.ID
 		Alloc *resource.Alloc
-		End   float64 // Adopt: expected end, epoch seconds; 0 = unknown
+		End   float64 // expected end, epoch seconds; 0 = unknown
+		// Counters (Adopt) is what the whole job holds of named counters; its first part has it.
+		Counters string
 	}
 	// Denied: the array's request can never be satisfied any more.
 	Denied struct {
@@ -110,6 +112,7 @@ type (
 		Parts  []Part
 		NNodes int // nodes of the whole job
 		Start  float64
+		End    float64 // expected, by its time limit; 0 = none
 		Ended  bool
 	}
 	// Renewed: a broker asked for its lease to go on. Actions.Stale tells whether it is refused.

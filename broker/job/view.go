@@ -21,6 +21,7 @@ type View struct {
 	Log     []byte
 	NTasks  int
 	Pending bool
+	Limit   float64 // seconds that it may run from Fold.TRun on; 0 = no limit
 }
 
 // Lookup tells whether id names something active: an element (index ≥ 0), or a whole array (index -1).
@@ -147,7 +148,7 @@ func (m *Machine) pendingView(a *array, idx, n int) View {
 
 func (m *Machine) view(a *array, e *elem) View {
 	v := View{ID: e.id(), Row: &a.row, Spec: a.spec, Env: a.env, Index: e.idx, Count: 1, CC: a.cc(e.idx), Res: e.res, Log: e.log.buf, NTasks: NTasks(a.spec.Job),
-		Pending: e.state == jobspec.StateSched}
+		Pending: e.state == jobspec.StateSched, Limit: e.limit}
 	v.Fold = State{State: e.state, Status: e.status, Attempt: e.attempt, TRun: e.tRun, Exc: e.exc}
 	if e.state == jobspec.StateInactive { // its end is not durable yet
 		v.Fold.State = jobspec.StateCleanup

@@ -35,7 +35,7 @@ func (s *Service) toSched(a *job.Actions) {
 		for i, q := range a.Queue {
 			j := q.Spec.Job
 			groups[i] = api.SchedGroup{ID: api.GroupID(q.Array), Request: j.Request, Constraint: j.Constraint, Duration: j.Duration,
-				Priority: q.Priority, Order: uint64(q.Array), Count: q.Count}
+				Priority: q.Priority, Order: uint64(q.Array), Count: q.Count, MinLength: j.MinDuration}
 		}
 		s.out.Notify("sched", api.SchedSubmit{Groups: groups})
 	}
@@ -45,7 +45,7 @@ func (s *Service) toSched(a *job.Actions) {
 	if len(a.Adopt) > 0 {
 		allocs := make([]api.SchedAlloc, len(a.Adopt))
 		for i, al := range a.Adopt {
-			allocs[i] = api.SchedAlloc{ID: al.ID, Group: api.GroupID(al.Array), Alloc: al.Alloc, End: al.End}
+			allocs[i] = api.SchedAlloc{ID: al.ID, Group: api.GroupID(al.Array), Alloc: al.Alloc, End: al.End, Counters: al.Counters}
 		}
 		s.out.Notify("sched", api.SchedAdopt{Allocs: allocs})
 	}
@@ -115,7 +115,7 @@ func (s *Service) onAllocs(in api.SchedAllocs) {
 	ev := job.Allocated{Allocs: make([]job.Allocation, 0, len(in.Allocs))}
 	for i := range in.Allocs {
 		a := &in.Allocs[i]
-		ev.Allocs = append(ev.Allocs, job.Allocation{ID: a.ID, Array: jobspec.ID(a.Group), Alloc: a.Alloc})
+		ev.Allocs = append(ev.Allocs, job.Allocation{ID: a.ID, Array: jobspec.ID(a.Group), Alloc: a.Alloc, End: a.End})
 	}
 	s.step(ev)
 }
@@ -130,7 +130,7 @@ func (s *Service) onSync(r *rpc.Request, req api.ExecSyncReq) error {
 			parts[k] = job.Part{Node: p.Node, NodeID: p.NodeID, Cores: p.Cores, GPUs: p.GPUs, FirstTask: p.FirstTask, NTasks: p.NTasks,
 				MemMiB: p.MemMiB, GPUParts: p.GPUParts}
 		}
-		ev.Runs[i] = job.SyncRun{Key: key(run.Ref), Parts: parts, NNodes: run.NNodes, Start: run.Start, Ended: run.Ended}
+		ev.Runs[i] = job.SyncRun{Key: key(run.Ref), Parts: parts, NNodes: run.NNodes, Start: run.Start, End: run.End, Ended: run.Ended}
 	}
 	// The answer goes before the starts that follow from the sync: exec drops starts of a session that is not confirmed.
 	a := s.m.Step(s.now, ev)

@@ -63,8 +63,8 @@ func (s *Service) activeInfo(key string, v *job.View) (string, error) {
 			return "", wire.Errorf(wire.NotFound, "%v has no resources yet", v.ID)
 		}
 		exp := 0.0
-		if d := v.Spec.Job.Duration; d > 0 {
-			exp = v.Fold.TRun + d
+		if v.Limit > 0 {
+			exp = v.Fold.TRun + v.Limit
 		}
 		return string(resource.EncodeAlloc(v.Res, s.inv.Node, v.Fold.TRun, exp, v.Spec.Job.Request.TotalSlots())), nil
 	}

@@ -28,12 +28,12 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 	if req.After == nil || !req.After.Ended {
 		if jobs = s.listPending(&req, limit); len(jobs) == limit && (req.Max <= 0 || req.Max > limit) {
 			last := &jobs[limit-1]
-			s.pages(r, jobs, &api.ListAfter{Priority: last.Priority, ID: last.ID})
+			s.pages(r, &req, jobs, &api.ListAfter{Priority: last.Priority, ID: last.ID})
 			return nil
 		}
 		jobs = append(jobs, s.listRunning(&req)...)
 		if req.Max > 0 && len(jobs) >= req.Max {
-			s.pages(r, jobs[:req.Max], nil)
+			s.pages(r, &req, jobs[:req.Max], nil)
 			return nil
 		}
 	}
@@ -41,7 +41,7 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 		s.listPast(r, req, jobs, limit)
 		return nil
 	}
-	s.pages(r, jobs, nil)
+	s.pages(r, &req, jobs, nil)
 	return nil
 }
 
@@ -95,7 +95,15 @@ func matches(req *api.ListReq, j *api.JobInfo) bool {
 }
 
 // pages ends a listing.
-func (s *Service) pages(r *rpc.Request, jobs []api.JobInfo, next *api.ListAfter) {
+func (s *Service) pages(r *rpc.Request, req *api.ListReq, jobs []api.JobInfo, next *api.ListAfter) {
+	if !req.Reasons {
+		s.sendPages(r, jobs, next)
+		return
+	}
+	s.withReasons(jobs, false, func(map[api.GroupID]int) { s.sendPages(r, jobs, next) })
+}
+
+func (s *Service) sendPages(r *rpc.Request, jobs []api.JobInfo, next *api.ListAfter) {
 	for page := range slices.Chunk(jobs, pageSize) {
 		s.out.Next(r, api.ListRep{Jobs: page})
 	}
@@ -146,7 +154,7 @@ func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo, 
 			return
 		}
 		p := v.(page)
-		s.pages(r, p.jobs, p.next)
+		s.pages(r, &req, p.jobs, p.next)
 	})
 }
 
@@ -198,7 +206,7 @@ func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 		if req.Max > 0 && len(jobs) > req.Max {
 			jobs = jobs[:req.Max]
 		}
-		s.pages(r, jobs, nil)
+		s.pages(r, &req, jobs, nil)
 	})
 	return nil
 }
@@ -216,8 +224,8 @@ func (s *Service) active(v *job.View) api.JobInfo {
 	}
 	if v.Res != nil {
 		info.TRun = v.Fold.TRun
-		if j.Duration > 0 {
-			info.Expiration = v.Fold.TRun + j.Duration
+		if v.Limit > 0 {
+			info.Expiration = v.Fold.TRun + v.Limit
 		}
 		s.placed(&info, v.Res)
 	}

@@ -23,9 +23,11 @@ type Config struct {
 	User   uint32
 	Size   int           // brokers expected: as long as fewer have been seen, requests are not checked against the nodes
 	Window time.Duration // least time between two commits; default 2 ms
-	Prolog string        // for sh, on each node of a job before its tasks; "" = none
-	Epilog string        // after them
-	Now    time.Time
+	// Counters are the instance's named counters.
+	Counters resource.Counters
+	Prolog   string // for sh, on each node of a job before its tasks; "" = none
+	Epilog   string // after them
+	Now      time.Time
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -90,8 +92,11 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	case *rpc.Request:
 		s.onRequest(in)
 	case *rpc.Response:
-		if then, ok := in.Key.(func()); ok { // of a call that only measures the way
+		switch then := in.Key.(type) {
+		case func(): // of a call that only measures the way
 			then()
+		case func(*rpc.Response):
+			then(in)
 		}
 	case rpc.Cancel:
 		s.watch.cancel(in.Key)
@@ -157,6 +162,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Wait, s.onWait)
 	case api.List.Topic:
 		handle(s, r, api.List, s.onList)
+	case api.Explain.Topic:
+		handle(s, r, api.Explain, s.onExplain)
 	case api.Info.Topic:
 		handle(s, r, api.Info, s.onInfo)
 	case api.Attach.Topic:

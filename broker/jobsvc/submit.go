@@ -178,8 +178,11 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, out *job.Item) error
 	return s.feasible(spec.spec.Job)
 }
 
-// feasible refuses what the nodes can never satisfy, once all expected brokers have told of theirs.
+// feasible refuses what counters, or nodes, can never satisfy, the latter once all expected brokers have told of theirs.
 func (s *Service) feasible(j *jobspec.Jobspec) error {
+	if err := s.cfg.Counters.Feasible(&j.Request); err != nil {
+		return wire.Errorf(wire.Unsatisfiable, "unsatisfiable request: %v", err)
+	}
 	if len(s.seen) < s.cfg.Size {
 		return nil
 	}

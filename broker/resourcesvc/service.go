@@ -124,7 +124,7 @@ func (s *Service) response(r *rpc.Response, out *reactor.Out) {
 	for _, u := range rep.Used {
 		used[u.Node] = u
 	}
-	out.Reply(req, api.ResourceStatusRep{Nodes: s.book.status(used)})
+	out.Reply(req, api.ResourceStatusRep{Nodes: s.book.status(used), Counters: rep.Counters})
 }
 
 var _ reactor.Service = (*Service)(nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource"
 	"github.com/frond-hpc/frond/sched"
 	"github.com/frond-hpc/frond/sched/easy"
 	"github.com/frond-hpc/frond/sched/fcfs"
@@ -23,6 +24,8 @@ import (
 type Config struct {
 	Policy string // "easy" (default) or "fcfs"
 	Depth  int    // of easy: groups looked at behind the first that waits; 0 = all
+	// Counters are the instance's named counters.
+	Counters resource.Counters
 }
 
 // PolicyNames are the policies that Config knows, the default first.
@@ -52,7 +55,7 @@ type Service struct {
 
 // New makes the service. A policy that Config.Valid refuses is taken as the default.
 func New(cfg Config) *Service {
-	return &Service{m: sched.New(sched.Config{Policy: cfg.policy(), ExactRunning: exactRunning})}
+	return &Service{m: sched.New(sched.Config{Policy: cfg.policy(), Counters: cfg.Counters, ExactRunning: exactRunning})}
 }
 
 // exactRunning keeps a pass behind a waiting head under some 50 µs: with more allocations running, the reservation may be 0.1 s old.
@@ -125,7 +128,11 @@ func (s *Service) request(r *rpc.Request) {
 	case api.SchedReasons.Topic:
 		err = s.reasons(r)
 	case api.SchedUsage.Topic:
-		s.out.Reply(r, api.SchedUsageRep{Used: s.m.Used()})
+		rep := api.SchedUsageRep{Used: s.m.Used()}
+		for _, c := range s.m.Counters() {
+			rep.Counters = append(rep.Counters, api.CounterUse{Name: c.Name, Total: c.Total, Used: c.Used})
+		}
+		s.out.Reply(r, rep)
 	default:
 		err = wire.Errorf(wire.NoMethod, "service sched has no method %q", r.Topic)
 	}
@@ -144,10 +151,16 @@ func (s *Service) reasons(r *rpc.Request) error {
 		ids[i] = sched.GroupID(id)
 	}
 	rep := api.SchedReasonsRep{Reason: make(map[api.GroupID]string), Estimate: make(map[api.GroupID]float64)}
-	for _, x := range s.m.Reasons(seconds(s.now), ids) {
+	if req.Detail {
+		rep.Ahead = make(map[api.GroupID]int)
+	}
+	for _, x := range s.m.Reasons(seconds(s.now), ids, req.Detail) {
 		rep.Reason[api.GroupID(x.ID)] = x.Text
 		if x.Estimate > 0 {
 			rep.Estimate[api.GroupID(x.ID)] = x.Estimate
+		}
+		if x.Ahead >= 0 {
+			rep.Ahead[api.GroupID(x.ID)] = x.Ahead
 		}
 	}
 	s.out.Reply(r, rep)
@@ -159,7 +172,7 @@ func specs(groups []api.SchedGroup) []sched.GroupSpec {
 	for i := range groups {
 		g := &groups[i]
 		out[i] = sched.GroupSpec{ID: sched.GroupID(g.ID), Request: g.Request, Constraint: g.Constraint, Duration: g.Duration, Priority: g.Priority,
-			Order: g.Order, Count: g.Count}
+			Order: g.Order, Count: g.Count, MinLength: g.MinLength}
 	}
 	return out
 }
@@ -175,7 +188,7 @@ func toAPI(allocs []sched.Alloc) []api.SchedAlloc {
 func fromAPI(allocs []api.SchedAlloc) []sched.Alloc {
 	out := make([]sched.Alloc, len(allocs))
 	for i, a := range allocs {
-		out[i] = sched.Alloc{ID: a.ID, Group: sched.GroupID(a.Group), Alloc: a.Alloc, End: a.End}
+		out[i] = sched.Alloc{ID: a.ID, Group: sched.GroupID(a.Group), Alloc: a.Alloc, End: a.End, Counters: a.Counters}
 	}
 	return out
 }

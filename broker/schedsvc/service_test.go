@@ -130,7 +130,7 @@ func TestAGroupWhoseNodesAreRemovedIsDenied(t *testing.T) {
 	full := r.allocs(r.in(group(1, jobspec.Request{Slots: 1, Cores: 8}, 1)))
 	require.Len(t, full, 1)
 	require.Empty(t, r.in(group(2, jobspec.Request{Slots: 1, Cores: 8}, 1)))
-	require.Equal(t, []any{reactor.Notify{To: "job", Notice: api.SchedDeny{ID: 2, Reason: "needs 8 cores in one slot; the largest node has 1"}}},
+	require.Equal(t, []any{reactor.Notify{To: "job", Notice: api.SchedDeny{ID: 2, Reason: "needs 8 cores in one slot; the largest node has 1 (see --oversubscribe)"}}},
 		r.in(api.NodesChanged{Remove: []int{1}}))
 }
 
@@ -138,7 +138,7 @@ func TestReasonsAndUsageAreAnswered(t *testing.T) {
 	r := newRig(t, Config{}, 2, 2)
 	r.in(group(1, jobspec.Request{Slots: 1, Cores: 2}, 1), group(2, jobspec.Request{Nodes: 2, Slots: 1, Cores: 2}, 1))
 	a := r.request("sched.reasons", api.SchedReasonsReq{Groups: []api.GroupID{2, 77}})
-	require.Equal(t, api.SchedReasonsRep{Reason: map[api.GroupID]string{2: "waits for 1 of 2 nodes"}, Estimate: map[api.GroupID]float64{2: 1010}}, a.Body)
+	require.Equal(t, api.SchedReasonsRep{Reason: map[api.GroupID]string{2: "waits for 2 nodes with 2 cores: 1 free"}, Estimate: map[api.GroupID]float64{2: 1010}}, a.Body)
 	a = r.request("sched.usage", api.Empty{})
 	require.Equal(t, api.SchedUsageRep{Used: []resource.NodeAlloc{{Node: 0, Cores: resource.MaskRange(0, 1)}}}, a.Body)
 	a = r.request("sched.nonsense", nil)

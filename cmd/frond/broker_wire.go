@@ -18,6 +18,7 @@ import (
 	"github.com/frond-hpc/frond/broker/store"
 	"github.com/frond-hpc/frond/exec"
 	"github.com/frond-hpc/frond/exec/proc"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/resource"
@@ -132,8 +133,12 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	if p.again { // else all brokers are new, with a new certificate: those of the instance before cannot come back
 		cfg.Overlay.Known = knownMembers(loaded.Members)
 	}
+	counters, err := jobspec.ParseCounters(p.info.Counters)
+	if err != nil {
+		return fmt.Errorf("counters: %w", err)
+	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
-		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog})
+		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Counters: counters})
 	if err != nil {
 		return err
 	}
@@ -144,7 +149,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	cfg.Services = append(cfg.Services,
 		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
 		broker.ServiceSpec{Service: keys, Driver: st, Await: true},
-		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy})},
+		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters})},
 		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{})})
 	return nil
 }

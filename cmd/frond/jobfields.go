@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,7 +26,7 @@ var jobHeaders = map[string]string{
 	"annotations": "ANNOTATIONS", "annotations.sched.reason_pending": "REASON", "sched.reason_pending": "REASON", "dependencies": "DEPENDENCIES",
 	"contextual_info": "INFO", "contextual_time": "TIME", "inactive_reason": "INACTIVE-REASON",
 	"reason": "REASON", "array": "ARRAY", "index": "INDEX", "cc": "CC", "attempt": "ATTEMPT", "maxrss": "MAXRSS", "cpu": "CPU",
-	"nelements": "ELEMENTS",
+	"nelements": "ELEMENTS", "t_estimate": "T_ESTIMATE", "annotations.sched.t_estimate": "T_ESTIMATE", "sched.t_estimate": "T_ESTIMATE",
 }
 
 func jobHeader(name string) (string, bool) {
@@ -110,14 +111,27 @@ func (j jobView) exceptionField(part string) any {
 	return j.ExcNote
 }
 
+// tellsReason tells whether a field needs to know why jobs wait.
+func tellsReason(field string) bool {
+	group, _, _ := strings.Cut(field, ".")
+	return slices.Contains([]string{"annotations", "sched", "reason", "contextual_info", "t_estimate"}, group)
+}
+
 func (j jobView) annotation(path string) any {
 	if j.Reason == "" || j.inactive() {
 		return nil
 	}
-	if strings.HasSuffix(path, "reason_pending") {
+	switch {
+	case strings.HasSuffix(path, "reason_pending"):
 		return j.Reason
+	case strings.HasSuffix(path, "t_estimate"):
+		return unset(j.TEstimate)
 	}
-	return jsonValue{map[string]any{"sched": map[string]string{"reason_pending": j.Reason}}}
+	sched := map[string]any{"reason_pending": j.Reason}
+	if j.TEstimate > 0 {
+		sched["t_estimate"] = j.TEstimate
+	}
+	return jsonValue{map[string]any{"sched": sched}}
 }
 
 func (j jobView) timeField(name string) (any, bool) {
@@ -138,6 +152,8 @@ func (j jobView) timeField(name string) (any, bool) {
 		return j.Duration, true
 	case "runtime":
 		return j.runtime(), true
+	case "t_estimate":
+		return unset(j.TEstimate), true
 	case "t_remaining":
 		return j.remaining(), true
 	case "contextual_time":

@@ -56,7 +56,8 @@ type exceptionJSON struct {
 
 type annotationJSON struct {
 	Sched struct {
-		ReasonPending string `json:"reason_pending"`
+		ReasonPending string  `json:"reason_pending"`
+		TEstimate     float64 `json:"t_estimate,omitzero"`
 	} `json:"sched"`
 }
 
@@ -89,7 +90,7 @@ func (j jobView) jsonOfEnd(out *jobJSON) {
 	if !j.inactive() {
 		if j.Reason != "" {
 			out.Annotations = &annotationJSON{}
-			out.Annotations.Sched.ReasonPending = j.Reason
+			out.Annotations.Sched.ReasonPending, out.Annotations.Sched.TEstimate = j.Reason, j.TEstimate
 		}
 		return
 	}

@@ -187,8 +187,11 @@ func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, err
 		return nil, err
 	}
 	p.req.Collapse = !o.json && len(ids) == 0 && o.format == ""
-	p.format, err = pickFormat(e, o.format, "FROND_JOBS_FORMAT_DEFAULT", jobFormats, jobHeader)
-	return p, err
+	if p.format, err = pickFormat(e, o.format, "FROND_JOBS_FORMAT_DEFAULT", jobFormats, jobHeader); err != nil {
+		return nil, err
+	}
+	p.req.Reasons = o.json || slices.ContainsFunc(p.format.fields(), tellsReason)
+	return p, nil
 }
 
 // setFilter sets states and results: given ids are shown in any state.

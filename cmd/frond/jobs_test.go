@@ -83,14 +83,14 @@ func TestJobsRequest(t *testing.T) {
 		args []string
 		want api.ListReq
 	}{
-		{"active jobs by default", nil, api.ListReq{States: 62, Max: 1000, Collapse: true}},
-		{"a filter of states and results", []string{"-f", "pending,failed", "-c", "5"}, api.ListReq{States: 14, Results: 2, Max: 5, Collapse: true}},
-		{"ids in any state, all of them", []string{"ƒuZZybuNNy", "fuZZybuNNy:0-1"}, api.ListReq{IDs: []jobspec.ID{testID, testID + 1, testID + 2}}},
-		{"--json lists elements", []string{"--json"}, api.ListReq{States: 62, Max: 1000}},
+		{"active jobs by default", nil, api.ListReq{States: 62, Max: 1000, Collapse: true, Reasons: true}},
+		{"a filter of states and results", []string{"-f", "pending,failed", "-c", "5"}, api.ListReq{States: 14, Results: 2, Max: 5, Collapse: true, Reasons: true}},
+		{"ids in any state, all of them", []string{"ƒuZZybuNNy", "fuZZybuNNy:0-1"}, api.ListReq{IDs: []jobspec.ID{testID, testID + 1, testID + 2}, Reasons: true}},
+		{"--json lists elements", []string{"--json"}, api.ListReq{States: 62, Max: 1000, Reasons: true}},
 		{"-o lists elements", []string{"-o", "{id}"}, api.ListReq{States: 62, Max: 1000}},
-		{"a name", []string{"-a", "--name", "x", "-c0"}, api.ListReq{Name: "x", Collapse: true}},
-		{"since implies all", []string{"--since", "100"}, api.ListReq{Since: 100, Max: 1000, Collapse: true}},
-		{"a queue is filtered here", []string{"-q", "x,y", "-c5"}, api.ListReq{States: 62, Collapse: true}},
+		{"a name", []string{"-a", "--name", "x", "-c0"}, api.ListReq{Name: "x", Collapse: true, Reasons: true}},
+		{"since implies all", []string{"--since", "100"}, api.ListReq{Since: 100, Max: 1000, Collapse: true, Reasons: true}},
+		{"a queue is filtered here", []string{"-q", "x,y", "-c5"}, api.ListReq{States: 62, Collapse: true, Reasons: true}},
 		{"Nextflow's query", []string{"--suppress-header", "--format={id.f58} {status_abbrev}", "--since=100", "--user=all"}, api.ListReq{Since: 100, Max: 1000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestJobsFormats(t *testing.T) {
 
 func TestEveryFieldHasAValueForSomeJob(t *testing.T) {
 	jobs := fixedJobs()
-	jobs[0].Queue, jobs[0].Cwd, jobs[0].TCleanup = "q", "/c", 1
+	jobs[0].Queue, jobs[0].Cwd, jobs[0].TCleanup, jobs[0].TEstimate = "q", "/c", 1, 3000
 	for name := range jobHeaders {
 		found := name == "dependencies" // Frond has none yet
 		for i := range jobs {

@@ -28,13 +28,18 @@ func newResourceCmd(e *env) *cobra.Command {
 
 // nodeStatus asks for all nodes.
 func nodeStatus(ctx context.Context, e *env) ([]api.NodeStatus, error) {
+	rep, err := resourceStatus(ctx, e)
+	return rep.Nodes, err
+}
+
+// resourceStatus asks for all nodes and named counters.
+func resourceStatus(ctx context.Context, e *env) (api.ResourceStatusRep, error) {
 	c, err := e.connect(ctx)
 	if err != nil {
-		return nil, err
+		return api.ResourceStatusRep{}, err
 	}
 	defer c.Close()
-	rep, err := client.Call(ctx, c, api.ResourceStatus, api.Empty{})
-	return rep.Nodes, err
+	return client.Call(ctx, c, api.ResourceStatus, api.Empty{})
 }
 
 // nodeGroup is a row of a table of resources: nodes that are alike.
@@ -171,17 +176,8 @@ func (s *groups) inStates(states []string) []*nodeGroup {
 	return out
 }
 
-// printGroups prints groups as a table or as JSON.
-func printGroups(e *env, list []*nodeGroup, f *format, noHeader, asJSON bool) error {
-	if asJSON {
-		a := newJSONArray(e.stdout, "resources")
-		for _, g := range list {
-			if err := a.add(g.json()); err != nil {
-				return err
-			}
-		}
-		return a.close()
-	}
+// printGroups prints groups as a table.
+func printGroups(e *env, list []*nodeGroup, f *format, noHeader bool) error {
 	rows := make([]record, len(list))
 	for i, g := range list {
 		rows[i] = g.record(e.asciiIDs())

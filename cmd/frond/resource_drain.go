@@ -66,7 +66,7 @@ func (o *resourceDrainOptions) list(ctx context.Context, e *env) error {
 	if o.json {
 		return printNodesJSON(e, nodes, drained)
 	}
-	return printGroups(e, availabilityGroups(nodes, drained, true).list, f, o.noHeader, false)
+	return printGroups(e, availabilityGroups(nodes, drained, true).list, f, o.noHeader)
 }
 
 func newResourceUndrainCmd(e *env) *cobra.Command {

@@ -31,7 +31,7 @@ func newResourceListCmd(e *env) *cobra.Command {
 		Use:   "list [OPTIONS]",
 		Short: "List what is free, allocated and down",
 		Long: `List the nodes, cores and gpus that are free, allocated and down (offline or drained). A node of
-which a part is allocated counts in both rows.
+which a part is allocated counts in both rows. Named counters (frond start --resource) follow, unless -o is given.
 
 Exit codes: 0, or 1 when the instance does not answer.`,
 		Example: "  frond resource list -s free -n -o '{ncores}'",
@@ -59,11 +59,62 @@ func (o *resourceListOptions) run(cmd *cobra.Command, e *env) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeStatus(cmd.Context(), e)
+	rep, err := resourceStatus(cmd.Context(), e)
 	if err != nil {
 		return err
 	}
-	return printGroups(e, usageGroups(nodes, !o.skipEmpty).inStates(states), f, o.noHeader, o.json)
+	list := usageGroups(rep.Nodes, !o.skipEmpty).inStates(states)
+	if o.json {
+		return printResourcesJSON(e, list, rep.Counters)
+	}
+	if err := printGroups(e, list, f, o.noHeader); err != nil || len(rep.Counters) == 0 || o.format != "" {
+		return err
+	}
+	return printCounters(e, rep.Counters, o.noHeader)
+}
+
+// printCounters prints the named counters as a table of its own below that of the nodes.
+func printCounters(e *env, list []api.CounterUse, noHeader bool) error {
+	rows := make([]record, len(list))
+	for i, c := range list {
+		rows[i] = func(name string) any {
+			switch name {
+			case "name":
+				return c.Name
+			case "total":
+				return c.Total
+			case "used":
+				return c.Used
+			}
+			return max(0, c.Total-c.Used)
+		}
+	}
+	f, err := parseFormat("{name:>10.20+} {free:>6} {used:>8} {total:>8}", func(name string) (string, bool) {
+		if name == "name" {
+			return "RESOURCE", true
+		}
+		return strings.ToUpper(name), true
+	})
+	if err != nil {
+		return err
+	}
+	if !noHeader {
+		fmt.Fprintln(e.stdout)
+	}
+	t := table{format: f, noHeader: noHeader}
+	return t.write(e.stdout, rows)
+}
+
+func printResourcesJSON(e *env, list []*nodeGroup, counters []api.CounterUse) error {
+	groups := make([]map[string]any, len(list))
+	for i, g := range list {
+		groups[i] = g.json()
+	}
+	out := map[string]any{"resources": groups}
+	if len(counters) > 0 {
+		out["counters"] = counters
+	}
+	return writeJSON(e.stdout, out)
 }
 
 // usageGroups splits nodes into free, allocated and down parts. withEmpty has a row for states without nodes.

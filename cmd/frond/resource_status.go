@@ -70,7 +70,7 @@ func (o *resourceStatusOptions) run(cmd *cobra.Command, e *env) error {
 		return printNodesJSON(e, nodes, func(n *api.NodeStatus) bool { return keep(n) })
 	}
 	list := availabilityGroups(nodes, keep, usesReason(f))
-	return printGroups(e, list.inStates(states), f, o.noHeader, false)
+	return printGroups(e, list.inStates(states), f, o.noHeader)
 }
 
 // filter turns --states into a condition on nodes and the states to list. online and offline narrow the others.

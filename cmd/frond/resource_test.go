@@ -37,7 +37,7 @@ func TestResourceList(t *testing.T) {
       down      3       12        3 n[2-4]
 `, ""}, f.frond("resource", "list"))
 	require.Equal(t, result{0, "6 0-1\n", ""}, f.frond("resource", "list", "-n", "-s", "free", "-o", "{ncores} {ranks}"))
-	require.Equal(t, "{\"resources\":[{\"ncores\":12,\"ngpus\":3,\"nnodes\":3,\"nodelist\":\"n[2-4]\",\"properties\":[],\"ranks\":\"2-4\",\"state\":\"down\"}\n]}\n",
+	require.Equal(t, "{\"resources\":[{\"ncores\":12,\"ngpus\":3,\"nnodes\":3,\"nodelist\":\"n[2-4]\",\"properties\":[],\"ranks\":\"2-4\",\"state\":\"down\"}]}\n",
 		f.frond("resource", "list", "--json", "-s", "down").out)
 	require.Equal(t, result{1, "", "frond resource list: unknown state \"odd\": there are free, allocated, down\n"}, f.frond("resource", "list", "-s", "odd"))
 	require.Equal(t, "5 Nodes, 20 Cores, 5 GPUs\n", f.frond("resource", "info").out)

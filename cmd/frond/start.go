@@ -30,6 +30,8 @@ type startOptions struct {
 	lease          string
 	policy         string
 	transport      string
+	counters       []string // NAME=N
+	oversub        int      // cores offered for each that there is
 	onExit         string
 	listen         string // tcp://HOST:PORT for clients; empty = none
 	command        []string
@@ -76,6 +78,8 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.recover, "recovery", false, "the same")
 	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4]', instead of what this host has")
 	f.StringVar(&o.resources, "fake-resources", "", "the same")
+	f.IntVar(&o.oversub, "oversubscribe", 1, "offer `N` cores for each that there is")
+	f.StringArrayVar(&o.counters, "resource", nil, "a named counter, `NAME=N`, that jobs take from with submit --resource; may be repeated")
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
@@ -94,6 +98,9 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 // maxLocalBrokers bounds --brokers: each is a process of this host.
 const maxLocalBrokers = 4096
 
+// maxOversubscribe bounds --oversubscribe.
+const maxOversubscribe = 256
+
 // check refuses what contradicts itself, before anything is started.
 func (o *startOptions) check() error {
 	switch {
@@ -103,6 +110,8 @@ func (o *startOptions) check() error {
 		return fmt.Errorf("--fanout %d: must be at least 1", o.fanout)
 	case o.recover && o.statedir == "":
 		return errors.New("--recover needs --statedir")
+	case o.oversub < 1 || o.oversub > maxOversubscribe:
+		return fmt.Errorf("--oversubscribe %d: must be 1 to %d", o.oversub, maxOversubscribe)
 	case o.onExit == "keep" && o.statedir == "":
 		return errors.New("--on-exit=keep needs --statedir: there is no other place to keep jobs in")
 	case o.onExit != "wait" && o.onExit != "cancel" && o.onExit != "keep":
@@ -110,6 +119,9 @@ func (o *startOptions) check() error {
 	}
 	if o.transport != boot.Unix && o.transport != boot.ZeroMQ {
 		return fmt.Errorf("--transport=%s: must be %s or %s", o.transport, boot.Unix, boot.ZeroMQ)
+	}
+	if _, err := jobspec.ParseCounters(o.counters); err != nil {
+		return fmt.Errorf("--resource: %w", err)
 	}
 	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
 		return fmt.Errorf("--policy: %w", err)
@@ -185,7 +197,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

@@ -37,11 +37,19 @@ func (o *startOptions) nodes() ([]resource.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--resources: %w", err)
 		}
+		for i := range nodes {
+			if nodes[i], err = nodes[i].Oversubscribe(max(1, o.oversub)); err != nil {
+				return nil, fmt.Errorf("--oversubscribe: %w", err)
+			}
+		}
 		return nodes, nil
 	}
 	host, err := probe.Probe("/")
 	if err != nil {
 		return nil, fmt.Errorf("find out what this host has: %w", err)
+	}
+	if host, err = host.Oversubscribe(max(1, o.oversub)); err != nil {
+		return nil, fmt.Errorf("--oversubscribe: %w", err)
 	}
 	return probe.Deal(host, o.brokers), nil
 }

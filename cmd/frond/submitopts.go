@@ -22,7 +22,8 @@ type submitOptions struct {
 	exclusive                                bool
 	cores, tasksPerNode, tasksPerCore        string
 	gpusPerNode, mem                         string
-	limit, urgency, name, queue              string
+	limit, minTime, urgency, name, queue     string
+	counters                                 []string
 	setopt, setattr, requires                []string
 	env, rlimit                              []string
 	input, output, errout                    string
@@ -41,6 +42,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	o.addResources(f)
 	o.addStreams(f)
 	f.StringVarP(&o.limit, "time-limit", "t", "", "time limit: `MINUTES`, or with a unit 30s, 1.5h")
+	f.StringVar(&o.minTime, "min-time", "", "start with a shorter limit, from `MINUTES` on, where only such a gap is free")
 	f.StringVar(&o.urgency, "urgency", "", "`N` from 0 to 31, hold (0), default (16) or expedite (31)")
 	f.StringVar(&o.name, "job-name", "", "`NAME` of the job (default: the command's)")
 	f.StringVarP(&o.queue, "queue", "q", "", "submit to the queue `NAME`")
@@ -69,6 +71,7 @@ func (o *submitOptions) addResources(f *pflag.FlagSet) {
 	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "`N` tasks on each core, instead of options per task")
 	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "`N` gpus on each node, instead of options per task")
 	f.StringVar(&o.mem, "mem", "", "memory for each task (slot), `SIZE` as 500M or 2G")
+	f.StringArrayVar(&o.counters, "resource", nil, "`NAME=N` of a named counter (frond start --resource), for the whole job; may be repeated")
 }
 
 func (o *submitOptions) addStreams(f *pflag.FlagSet) {
@@ -103,8 +106,8 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap}
-	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit} {
+		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap}
+	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit, o.counters} {
 		for i := range list {
 			t = append(t, &list[i])
 		}
@@ -125,7 +128,7 @@ func (o *submitOptions) differs() bool {
 // with is a copy of o with {cc} replaced everywhere.
 func (o *submitOptions) with(cc string) *submitOptions {
 	c := *o
-	for _, list := range []*[]string{&c.setopt, &c.setattr, &c.requires, &c.env, &c.rlimit, &c.command} {
+	for _, list := range []*[]string{&c.setopt, &c.setattr, &c.requires, &c.env, &c.rlimit, &c.counters, &c.command} {
 		*list = append([]string(nil), *list...)
 	}
 	for _, s := range append(c.texts(), &c.input, &c.output, &c.errout) {
@@ -193,7 +196,7 @@ func parseSubmitFlags(s string) (int, error) {
 // spec makes the jobspec options of o, without the environment. {cc} in what differs must have been replaced.
 func (o *submitOptions) spec() (jobspec.Options, error) {
 	s := jobspec.Options{
-		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, JobName: o.name, Queue: o.queue,
+		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, MinTime: o.minTime, Counters: o.counters, JobName: o.name, Queue: o.queue,
 		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
 		Rerun: o.rerun, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
 	}

@@ -13,23 +13,24 @@ import (
 
 // Info is what a supervisor tells all its brokers. It lies in the run directory, readable by the owner only.
 type Info struct {
-	Name      string  `json:"name"`
-	RunDir    string  `json:"rundir"`
-	StateDir  string  `json:"statedir"`
-	TempState bool    `json:"temp_state"`       // the state directory lies in the run directory and goes with it
-	Recover   bool    `json:"recover"`          // the state directory must hold a state
-	Size      int     `json:"size"`             // brokers at start
-	Transport string  `json:"transport"`        // between brokers: Unix or ZeroMQ
-	Fanout    int     `json:"fanout"`           // K of the tree
-	Lease     float64 `json:"lease"`            // seconds; 0 = the default
-	Policy    string  `json:"policy"`           // of the scheduler
-	Prolog    string  `json:"prolog,omitempty"` // for sh: runs on each node of a job before its tasks
-	Epilog    string  `json:"epilog,omitempty"` // after them
-	Start     float64 `json:"start"`            // epoch seconds
-	Level     int     `json:"level"`            // instance level; 0 has no enclosing instance
-	ParentURI string  `json:"parent_uri,omitempty"`
-	JobID     string  `json:"jobid,omitempty"`    // in the enclosing instance
-	JobPath   string  `json:"job_path,omitempty"` // FROND_JOB_ID_PATH there
+	Name      string   `json:"name"`
+	RunDir    string   `json:"rundir"`
+	StateDir  string   `json:"statedir"`
+	TempState bool     `json:"temp_state"`         // the state directory lies in the run directory and goes with it
+	Recover   bool     `json:"recover"`            // the state directory must hold a state
+	Size      int      `json:"size"`               // brokers at start
+	Transport string   `json:"transport"`          // between brokers: Unix or ZeroMQ
+	Fanout    int      `json:"fanout"`             // K of the tree
+	Lease     float64  `json:"lease"`              // seconds; 0 = the default
+	Policy    string   `json:"policy"`             // of the scheduler
+	Prolog    string   `json:"prolog,omitempty"`   // for sh: runs on each node of a job before its tasks
+	Epilog    string   `json:"epilog,omitempty"`   // after them
+	Counters  []string `json:"counters,omitempty"` // named counters, NAME=N each
+	Start     float64  `json:"start"`              // epoch seconds
+	Level     int      `json:"level"`              // instance level; 0 has no enclosing instance
+	ParentURI string   `json:"parent_uri,omitempty"`
+	JobID     string   `json:"jobid,omitempty"`    // in the enclosing instance
+	JobPath   string   `json:"job_path,omitempty"` // FROND_JOB_ID_PATH there
 }
 
 // The transports of an instance whose brokers are on one host.

@@ -60,11 +60,17 @@ func backfill(p *sched.Pass, q *sched.Cursor, head, g *sched.Group) bool {
 	if !ok {
 		return false
 	}
-	if g.Duration <= r.Window() {
+	switch {
+	case g.Duration <= r.Window():
 		if !p.Start(g) {
 			q.Drop()
 		}
-	} else if !p.StartBeside(g, r) {
+	case p.StartBeside(g, r):
+	case g.Least <= r.Window(): // in the hole that there is, with a shorter limit
+		if !p.StartShort(g, r.Window()) {
+			q.Drop()
+		}
+	default:
 		q.OnlyWithin(r.Window())
 	}
 	return true

@@ -62,6 +62,9 @@ type Options struct {
 	Requires   []string // --requires: queries, all of which must hold
 	Signal     string   // --signal=[SIG][@TIME]; SIG is a number here, the command translates names
 	Rerun      string   // --rerun=yes|no
+	Retries    string   // --retries
+	MaxFails   Count    // --max-fails
+	AtOnce     Count    // --array=…%N
 	Setattr    []string // -S KEY[=VALUE], ^KEY=FILE
 	Setopt     []string // -o KEY[=VALUE], ^KEY=FILE
 
@@ -228,6 +231,9 @@ func (o *Options) system(attrs tree) error {
 			return fmt.Errorf("--rerun must be yes or no, not %q", clip(o.Rerun))
 		}
 		attrs.put("system.rerun", o.Rerun == "yes")
+	}
+	if err := o.arrayOptions(attrs); err != nil {
+		return err
 	}
 	if o.Environment != nil {
 		attrs.put("system.environment", anyMap(o.Environment, func(v string) any { return v }))

@@ -18,8 +18,10 @@ type Jobspec struct {
 	Queue       string
 	Constraint  *Constraint // nil = none
 	Shell       ShellOptions
-	Test        *TestExec      // non-nil: mock execution (attributes.system.exec.test)
-	Rerun       bool           // system.rerun (frond's own attribute); true = run again when its node is lost. Default true.
+	Test        *TestExec // non-nil: mock execution (attributes.system.exec.test)
+	Rerun       bool      // system.rerun (frond's own attribute); true = run again when its node is lost. Default true.
+	Retries     int       // system.retries (frond's own): how often a task that failed runs again
+	Array       ArrayOptions
 	User        map[string]any // attributes.user
 	System      map[string]any // all of attributes.system as given, without environment, for info and round trips
 }

@@ -66,6 +66,10 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 		return js.fillExec(v)
 	case "rerun":
 		js.Rerun, err = optBool(v, true)
+	case "retries":
+		js.Retries, err = optInt(v, 0, 0, maxRetries)
+	case "array":
+		return js.fillArray(v)
 	case "shell":
 		return js.fillShell(v)
 	case "dependencies", "files":

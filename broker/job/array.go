@@ -36,8 +36,10 @@ type array struct {
 	ended   int // ended, durable or not
 	durably int // ended and durable
 	done    [4]int
-	status  int    // largest wait status
-	exc     string // of the first that failed
+	fails   int              // elements that failed, durably or not
+	claimed map[int]StartRow // recovery: durable starts and retries of the leader before, by element
+	status  int              // largest wait status
+	exc     string           // of the first that failed
 	hiDirty bool
 	uneven  bool // is in Machine.uneven
 }
@@ -69,6 +71,7 @@ type elem struct {
 	watched  bool
 	held     bool     // rerun=no: waits for its start row to be durable
 	signaled bool     // the other parts were told to end
+	fails    int      // attempts that failed, for --retries
 	wants    bool     // waits for its parameters
 	params   []string // until all parts are sent
 	after    []posted // of epilogs: they stand behind finish

@@ -11,7 +11,7 @@ func (m *Machine) want(a *array) int {
 	if !a.durable {
 		return 0
 	}
-	return a.pending
+	return a.room()
 }
 
 // adjust has the scheduler's queue brought to what a wants, at the end of the step.

@@ -57,17 +57,20 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 	r := l.Results
 	a.done = [4]int{r.Completed, r.Failed, r.Canceled, r.TimedOut}
 	a.ended, a.durably, a.pending = n, n, l.N-n
+	a.fails = r.Failed + r.TimedOut
 	m.addArray(a)
 	m.adjust(a)
 	for _, s := range l.Starts {
 		if a.isPending(s.Index) {
 			m.claims = append(m.claims, claim{a, s})
+			a.claim(s)
 		}
 	}
 	return nil
 }
 
-// claim is a durable start of an earlier leader: a rerun=no element that must not be started again unless it surely never ran.
+// claim is a durable start of an earlier leader: of a rerun=no element, that must not be started again unless it surely never ran, or of
+// one that failed and is to run again.
 type claim struct {
 	arr *array
 	row StartRow
@@ -93,11 +96,13 @@ func (m *Machine) ungate() {
 		m.settle(c)
 	}
 	m.claims = nil
+	m.failedEnough()
 	for _, id := range m.order {
 		a := m.arrays[id]
 		if a == nil {
 			continue
 		}
+		a.claimed = nil
 		for _, e := range a.sortedActive() {
 			m.completeAdopted(e)
 		}
@@ -111,8 +116,13 @@ func (m *Machine) settle(c claim) {
 		return
 	}
 	c.arr.addSkip(c.row.Index, c.row.Index)
-	e := m.newElem(c.arr, c.row.Index, c.row.Attempt)
-	if c.row.Node == "" { // an earlier attempt surely never ran
+	attempt := c.row.Attempt
+	if m.rerun(c.arr) {
+		attempt++ // this one may have been started
+	}
+	e := m.newElem(c.arr, c.row.Index, attempt)
+	e.fails = c.row.Failed
+	if c.row.Node == "" { // an earlier attempt surely never ran, or failed
 		c.arr.pushAgain(e)
 		return
 	}

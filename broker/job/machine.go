@@ -37,6 +37,7 @@ type Machine struct {
 	clock     time.Time
 	batch     map[int32]*RankStarts
 	dirty     []*array // arrays whose hi is to be written
+	failing   []*array // arrays in which too many elements failed
 	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
@@ -134,6 +135,7 @@ func (m *Machine) begin(now time.Time) {
 
 func (m *Machine) end() *Actions {
 	out := m.out
+	m.endFailing()
 	m.throttle()
 	m.flushDemand()
 	m.flushStarts()

@@ -43,6 +43,8 @@ type world struct {
 
 	brokers []*fakeBroker
 	specs   map[bool]*Spec
+	named   map[string]*Spec // of submissions, by job name, which stands for their JSON
+	failed  map[jobspec.ID]map[RunKey]bool
 }
 
 type fakeBroker struct {
@@ -67,7 +69,7 @@ const testLease = 30 * time.Second
 func newWorld(t *testing.T, seed int64, nodes int) *world {
 	w := &world{t: t, rng: rand.New(rand.NewSource(seed)), now: time.Unix(1800000000, 0), arrays: map[jobspec.ID]ArrayRow{},
 		ended: map[jobspec.ID]map[int]uint8{}, hi: map[jobspec.ID]int{}, starts: map[jobspec.ID]map[int]StartRow{}, members: map[int32]MemberRow{},
-		specs: map[bool]*Spec{}}
+		specs: map[bool]*Spec{}, named: map[string]*Spec{}, failed: map[jobspec.ID]map[RunKey]bool{}}
 	for _, rerun := range []bool{true, false} {
 		w.specs[rerun] = &Spec{ID: 1, Job: &jobspec.Jobspec{Command: []string{"x"}, Request: jobspec.Request{Slots: 1, Cores: 1}, Rerun: rerun,
 			TaskCount: jobspec.TaskCount{PerSlot: 1}}}
@@ -87,7 +89,10 @@ func (w *world) boot(l *Loaded) {
 		l.Epoch = w.epoch
 	}
 	m, a, err := New(Config{Loaded: l, Lease: testLease, Now: w.now, Parse: func(b []byte) (*jobspec.Jobspec, error) {
-		return w.specs[string(b) == "rerun"].Job, nil
+		if s := w.named[string(b)]; s != nil {
+			return s.Job, nil
+		}
+		return w.specs[true].Job, nil
 	}})
 	require.NoError(w.t, err)
 	w.m = m
@@ -167,7 +172,25 @@ func (w *world) deliver(st RankStarts) {
 			}
 		}
 		b.runs[run.Key] = &fakeRun{key: run.Key, parts: run.Parts, running: true}
+		w.checkLimit(a)
 	}
+}
+
+// checkLimit counts what of an array runs.
+func (w *world) checkLimit(a ArrayRow) {
+	s := w.named[a.Name]
+	if s == nil || s.Job.Array.Limit == 0 {
+		return
+	}
+	n := 0
+	for _, b := range w.brokers {
+		for k, r := range b.runs {
+			if r.running && (k.Job == a.ID || a.N > 1 && k.Job > a.ID && k.Job <= a.ID+jobspec.ID(a.N)) {
+				n++
+			}
+		}
+	}
+	require.LessOrEqual(w.t, n, s.Job.Array.Limit, "elements of %v run at once", a.ID)
 }
 
 // testParams are the parameters of an element.
@@ -263,7 +286,14 @@ func (w *world) report(b *fakeBroker) {
 		if r.lease {
 			ev.Records = append(ev.Records, Record{Kind: Excepted, Key: r.key, Type: leaseEnded})
 		}
-		ev.Records = append(ev.Records, Record{Kind: Ended, Key: r.key, Time: 1, Start: 1, Status: w.rng.Intn(2) * 256})
+		status := w.rng.Intn(2) * 256
+		if status > 0 {
+			if w.failed[r.key.Job] == nil {
+				w.failed[r.key.Job] = map[RunKey]bool{}
+			}
+			w.failed[r.key.Job][r.key] = true
+		}
+		ev.Records = append(ev.Records, Record{Kind: Ended, Key: r.key, Time: 1, Start: 1, Status: status})
 		sent = append(sent, r.key)
 	}
 	if a := w.step(ev); a.Stale || w.rng.Intn(4) == 0 {
@@ -311,6 +341,13 @@ func (w *world) write(t *Txn) {
 		w.starts[a.ID] = map[int]StartRow{}
 	}
 	for _, e := range t.Ended {
+		if s := w.named[w.arrays[e.Array].Name]; s != nil && e.Status > 0 && e.Result == uint8(jobspec.ResultFailed) {
+			st, err := Fold(16, 0, e.Events)
+			require.NoError(w.t, err)
+			if st.Exc == nil {
+				require.Greater(w.t, len(w.failed[e.ID]), s.Job.Retries, "element %d of %v failed for good", e.Index, e.Array)
+			}
+		}
 		w.endOnce(e.Array, e.Index, e.Result)
 	}
 	for _, r := range t.Ranges {
@@ -346,7 +383,7 @@ func (w *world) load() *Loaded {
 		if len(w.ended[id]) == a.N {
 			continue
 		}
-		la := LoadedArray{ArrayRow: a, JSON: []byte(map[bool]string{true: "rerun", false: "once"}[a.Name == "rerun"]), Hi: w.hi[id]}
+		la := LoadedArray{ArrayRow: a, JSON: []byte(a.Name), Hi: w.hi[id]}
 		for i := range a.N {
 			if _, ok := w.ended[id][i]; ok {
 				la.Finished = append(la.Finished, Span{i, i})
@@ -389,8 +426,10 @@ func (w *world) submit() {
 	n := 1 + w.rng.Intn(5)
 	spec := *w.specs[rerun]
 	j := *spec.Job
-	j.Name = map[bool]string{true: "rerun", false: "once"}[rerun]
+	j.Retries, j.Array = w.rng.Intn(3), jobspec.ArrayOptions{Limit: w.rng.Intn(4), MaxFails: w.rng.Intn(4)}
+	j.Name = fmt.Sprint(rerun, j.Retries, j.Array)
 	spec.Job = &j
+	w.named[j.Name] = &spec
 	item := Item{Spec: &spec, N: n, Urgency: 16}
 	if w.rng.Intn(2) == 0 {
 		w.paramID++

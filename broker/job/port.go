@@ -85,6 +85,7 @@ type (
 		Index   int
 		Attempt uint32
 		Node    string
+		Failed  int // attempts before it that failed by themselves
 	}
 	// HiRow: elements 0 … Hi-1 of the array may have been started.
 	HiRow struct {

@@ -194,8 +194,8 @@ func (m *Machine) unwanted(run *SyncRun) bool {
 
 // adoptElem makes a pending element active, as an earlier leader had started it; nil if it is not pending.
 func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
-	if !a.isPending(idx) {
-		return nil
+	if !a.isPending(idx) || a.claimed[idx].Attempt > run.Key.Attempt {
+		return nil // it has ended, or that attempt of it has, as the store knows
 	}
 	a.addSkip(idx, idx)
 	e := &elem{arr: a, idx: idx, attempt: run.Key.Attempt, epoch: run.Key.Epoch, status: -1, adopted: true, nnodes: run.NNodes,
@@ -203,6 +203,7 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 	if e.limit = a.spec.Job.Duration; a.spec.Job.MinDuration > 0 && run.End > e.tRun {
 		e.limit = min(e.limit, run.End-e.tRun)
 	}
+	e.fails = a.claimed[idx].Failed
 	e.log.addInt(evRestart, m.now, int64(e.attempt))
 	m.activate(e)
 	m.adjust(a)

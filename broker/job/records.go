@@ -159,10 +159,12 @@ func (m *Machine) conclude(e *elem, t float64) bool {
 	}
 	m.freeAllocs(e)
 	switch {
+	case m.mayRetry(e):
+		m.retryFailed(e, t)
 	case e.lost == "" || e.fatal():
 		m.finish(e, t)
 	case m.rerun(e.arr) || !e.ran:
-		m.retry(e, t)
+		m.retryLost(e, t)
 	default:
 		e.status = -1
 		m.raise(e, Exception{"lost", 0, "lost with " + e.lost}, t)
@@ -180,16 +182,11 @@ func (m *Machine) freeAllocs(e *elem) {
 }
 
 // retry puts an element back into the queue for its next attempt.
-func (m *Machine) retry(e *elem, t float64) {
-	ctx, _ := json.Marshal(struct {
-		Attempt uint32 `json:"attempt"`
-		Reason  string `json:"reason"`
-		Nodes   string `json:"nodes"`
-	}{e.attempt, e.lost, m.nodelist(e)})
+func (m *Machine) retry(e *elem, t float64, ctx []byte) {
 	e.log.add(evRetry, max(t, e.log.last), ctx)
 	a := e.arr
-	if !m.rerun(a) {
-		m.txn.Retried = append(m.txn.Retried, StartRow{a.row.ID, e.idx, e.attempt + 1, ""})
+	if !m.rerun(a) || e.fails > 0 {
+		m.txn.Retried = append(m.txn.Retried, e.startRow(e.attempt+1, ""))
 	}
 	e.attempt++
 	e.state, e.parts, e.res, e.status, e.started, e.adopted = jobspec.StateSched, nil, nil, -1, false, false
@@ -242,6 +239,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	a.running--
 	a.ended++
 	a.status = max(a.status, e.status)
+	m.countFailure(a, jobspec.Result(row.Result))
 	if jobspec.Result(row.Result) != jobspec.ResultCompleted && a.exc == "" && e.exc != nil {
 		a.exc = "type=" + e.exc.Type + " " + e.exc.Note
 	}

@@ -100,7 +100,7 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 	m.layParts(e)
 	m.equip(e)
 	if !m.rerun(e.arr) {
-		m.txn.Starts = append(m.txn.Starts, StartRow{e.arr.row.ID, e.idx, e.attempt, m.nodes[al.Alloc.Nodes[0].Node].name})
+		m.txn.Starts = append(m.txn.Starts, e.startRow(e.attempt, m.nodes[al.Alloc.Nodes[0].Node].name))
 		m.next.held = append(m.next.held, heldStart{e, e.attempt})
 		e.held = true
 		return

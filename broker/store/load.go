@@ -123,8 +123,8 @@ func idSpan(id jobspec.ID, n int) []driver.Value {
 // starts reads the attempts of elements that have not finished.
 func (l *loader) starts() error {
 	i := 0
-	return l.c.each(`SELECT array, idx, attempt, node FROM start ORDER BY array, idx`, nil, func(r *row) bool {
-		s := job.StartRow{Array: jobspec.ID(r.int()), Index: int(r.int()), Attempt: uint32(r.int()), Node: r.text()}
+	return l.c.each(`SELECT array, idx, attempt, node, failed FROM start ORDER BY array, idx`, nil, func(r *row) bool {
+		s := job.StartRow{Array: jobspec.ID(r.int()), Index: int(r.int()), Attempt: uint32(r.int()), Node: r.text(), Failed: int(r.int())}
 		for i < len(l.out.Arrays) && l.out.Arrays[i].ID < s.Array {
 			i++
 		}

@@ -15,7 +15,7 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS, formatParams}
+var migrations = []string{formatOne, formatKVS, formatParams, formatRetries}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.
@@ -139,6 +139,9 @@ CREATE TABLE upload (          -- sets whose submission has not come yet
 );
 CREATE INDEX upload_token ON upload (token);
 `
+
+// formatRetries adds how often an unfinished element has failed by itself.
+const formatRetries = `ALTER TABLE start ADD COLUMN failed INTEGER NOT NULL DEFAULT 0`
 
 // openDB opens the database for the writer, creates or migrates its tables, and sets how it is kept durable.
 func openDB(dir string, o Options, remote bool) (*conn, error) {

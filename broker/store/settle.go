@@ -90,9 +90,9 @@ func (g *group) starts(t *job.Txn) error {
 		for i := range rows {
 			r := &rows[i]
 			g.w.started[r.Array] = true
-			err := g.w.c.run(`INSERT INTO start VALUES (?,?,?,?) ON CONFLICT (array, idx) DO UPDATE
-				SET attempt = excluded.attempt, node = excluded.node WHERE excluded.attempt >= attempt`,
-				sqlID(r.Array), int64(r.Index), int64(r.Attempt), null(r.Node))
+			err := g.w.c.run(`INSERT INTO start (array, idx, attempt, node, failed) VALUES (?,?,?,?,?) ON CONFLICT (array, idx) DO UPDATE
+				SET attempt = excluded.attempt, node = excluded.node, failed = excluded.failed WHERE excluded.attempt >= attempt`,
+				sqlID(r.Array), int64(r.Index), int64(r.Attempt), null(r.Node), int64(r.Failed))
 			if err != nil {
 				return err
 			}

@@ -20,6 +20,7 @@ type submitCmd struct {
 	submitOptions
 	source   sourceOptions
 	cc, bcc  string
+	array    string
 	wait     bool
 	watch    bool
 	progress bool
@@ -35,6 +36,10 @@ func newSubmitCmd(e *env) *cobra.Command {
 they are elements of one array, {cc} in the command and in file names is the id, FROND_JOB_CC
 holds it in the environment (with --bcc not).
 
+With --array=SPEC the set is written as Slurm does, and %N after it limits how many run at once.
+A job that fails runs again with --retries=N (up to N times; not when it was cancelled or reached its
+time limit); with --max-fails=N the rest of an array is cancelled when N of its jobs have failed for good.
+
 With --each-line=FILE one job is made for each line of a file, with --from-json=FILE for each item of
 a JSON array. {line} and {entry} in the command and in file names are the line and the item (of a
 string what it holds); FROND_LINE has the line, FROND_ENTRY the item as JSON.
@@ -45,6 +50,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 (128 + the signal for a signal), 1 for a job that ended by an exception without one.`,
 		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
   frond submit --cc=1-1000 --output='out.{cc}' ./sweep --seed={cc}
+  frond submit --array=1-1000%50 --retries=2 ./job.sh {cc}
   frond submit --each-line=files.txt gzip {line}
   frond submit --wait --progress --quiet --cc=0-99 ./step {cc}`,
 		Args: needCommand,
@@ -57,6 +63,8 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 	f := cmd.Flags()
 	f.StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`: 1-100 or 3,5,7")
 	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
+	f.StringVar(&o.array, "array", "", "as --cc, in Slurm's spelling: `SPEC` is 1-100, 0-90:10 or 1-1000%50 (50 at once)")
+	o.addArray(cmd)
 	o.source.add(cmd)
 	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
 	f.BoolVar(&o.watch, "watch", false, "print the output of all jobs; implies --wait")
@@ -102,7 +110,14 @@ func (o *submitCmd) make(e *env) (*batch, error) {
 	if o.source.given() {
 		return o.source.batch(e, &o.submitOptions, api.SubmitItem{Watched: o.watch})
 	}
-	return o.batch(o.cc, o.bcc, os.Environ(), o.watch)
+	cc := o.cc
+	if o.array != "" {
+		var err error
+		if cc, o.atOnce, err = arraySpec(o.array); err != nil {
+			return nil, err
+		}
+	}
+	return o.batch(cc, o.bcc, os.Environ(), o.watch)
 }
 
 // printIDs prints the ids of all jobs, an array's elements one by one.

@@ -25,7 +25,9 @@ func (s *sourceOptions) add(cmd *cobra.Command) {
 	f.StringVar(&s.eachLine, "each-line", "", "one job for each line of `FILE` (- for standard input): {line} and FROND_LINE")
 	f.StringVar(&s.fromJSON, "from-json", "", "one job for each item of the JSON array in `FILE`: {entry} and FROND_ENTRY")
 	cmd.MarkFlagsMutuallyExclusive("each-line", "from-json")
-	for _, other := range []string{"cc", "bcc"} {
+	cmd.MarkFlagsMutuallyExclusive("array", "cc")
+	cmd.MarkFlagsMutuallyExclusive("array", "bcc")
+	for _, other := range []string{"cc", "bcc", "array"} {
 		cmd.MarkFlagsMutuallyExclusive("each-line", other)
 		cmd.MarkFlagsMutuallyExclusive("from-json", other)
 	}

@@ -30,6 +30,7 @@ type submitOptions struct {
 	unbuffered, label                        bool
 	cwd, flags, signal, rerun                string
 	taskmap                                  string
+	retries, maxFails, atOnce                string // atOnce is of --array
 	dryRun, quiet                            bool
 	verbose                                  int
 	command                                  []string
@@ -54,6 +55,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.signal, "signal", "", "`[SIG][@TIME]`: send SIG (USR1) TIME (60s) before the time limit")
 	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
 	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
+	f.StringVar(&o.retries, "retries", "", "run a job that failed again, up to `N` times")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
 	f.BoolVar(&o.quiet, "quiet", false, "do not print job ids")
 	f.CountVarP(&o.verbose, "verbose", "v", "say more on standard error")
@@ -106,7 +108,7 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap}
+		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails}
 	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit, o.counters} {
 		for i := range list {
 			t = append(t, &list[i])
@@ -198,7 +200,7 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	s := jobspec.Options{
 		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, MinTime: o.minTime, Counters: o.counters, JobName: o.name, Queue: o.queue,
 		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
-		Rerun: o.rerun, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
+		Rerun: o.rerun, Retries: o.retries, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
 	}
 	if o.inputRanks() == nil {
 		s.Input = o.input
@@ -210,6 +212,7 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 		{"-n/--ntasks", o.ntasks, &s.NTasks}, {"-N/--nodes", o.nodes, &s.Nodes}, {"-c/--cores-per-task", o.coresPerTask, &s.CoresPerTask},
 		{"-g/--gpus-per-task", o.gpusPerTask, &s.GPUsPerTask}, {"--cores", o.cores, &s.Cores}, {"--tasks-per-node", o.tasksPerNode, &s.TasksPerNode},
 		{"--tasks-per-core", o.tasksPerCore, &s.TasksPerCore}, {"--gpus-per-node", o.gpusPerNode, &s.GPUsPerNode},
+		{"--max-fails", o.maxFails, &s.MaxFails}, {"--array=…%", o.atOnce, &s.AtOnce},
 	} {
 		if n.text == "" || n.text == "0" && n.count == &s.GPUsPerTask {
 			continue

@@ -22,7 +22,10 @@ type user struct {
 	waiting map[uint64]*submission
 	known   map[jobspec.ID]int // submitted: id → elements
 	order   []jobspec.ID
-	params  map[jobspec.ID]string // of arrays: the first of their elements' parameters, the submission's token; "" = they have none
+	params  map[jobspec.ID]string     // of arrays: the first of their elements' parameters, the submission's token; "" = they have none
+	rules   map[string]rules          // of submissions by token
+	limited map[jobspec.ID]jobspec.ID // what runs of arrays with a limit, and its array
+	runs    map[jobspec.ID]int        // how many
 }
 
 // submission is one request.
@@ -30,10 +33,12 @@ type submission struct {
 	token string
 	items []api.SubmitItem
 	parts []api.ParamsReq // parameters that are not uploaded yet
+	rules rules
 }
 
 func newUser(w *world) *user {
-	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int), params: make(map[jobspec.ID]string)}
+	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int), params: make(map[jobspec.ID]string), rules: make(map[string]rules),
+		limited: make(map[jobspec.ID]jobspec.ID), runs: make(map[jobspec.ID]int)}
 	left := w.cfg.Jobs
 	for i := 0; left > 0; i++ {
 		s := &submission{token: fmt.Sprintf("%d-%d", w.now.UnixMilli(), i)}
@@ -52,6 +57,9 @@ func (u *user) fill(s *submission, left int) int {
 		s.items = []api.SubmitItem{{Spec: spec, N: n, Urgency: 16}}
 		if w.rng.IntN(2) == 0 {
 			s.withParams(w.rng.IntN)
+			s.rules = rules{Retries: w.rng.IntN(3), Limit: w.rng.IntN(2) * (1 + w.rng.IntN(20)), MaxFails: w.rng.IntN(2) * (1 + w.rng.IntN(5))}
+			s.items[0].Spec = s.rules.spec(spec)
+			u.rules[s.token] = s.rules
 		}
 		return n
 	}

@@ -30,14 +30,15 @@ type Config struct {
 
 // Result of a run.
 type Result struct {
-	Print    uint64 // fingerprint of everything that happened
-	Virtual  time.Duration
-	Events   uint64
-	Attempts int // starts
-	Equipped int // of them with parameters
-	Crashes  int
-	Leaders  int
-	Err      error
+	Print     uint64 // fingerprint of everything that happened
+	Virtual   time.Duration
+	Events    uint64
+	Attempts  int // starts
+	Equipped  int // of them with parameters
+	Exhausted int // elements that failed as often as they may
+	Crashes   int
+	Leaders   int
+	Err       error
 }
 
 // failure is a broken promise; it ends the run by a panic that Run recovers.
@@ -229,6 +230,7 @@ func (w *world) ended(n *node, id jobspec.ID) {
 		delete(a.on, n)
 		if len(a.on) == 0 {
 			delete(w.running, id)
+			w.user.runEnded(id)
 		}
 	}
 	delete(w.byNode[n], id)
@@ -254,6 +256,7 @@ func (s *storeWatch) Do(now time.Time, effect any, done func(any, error)) {
 
 func (w *world) committed(t *job.Txn) {
 	for i := range t.Ended {
+		w.user.checkRetries(&t.Ended[i])
 		w.finish(t.Ended[i].ID)
 	}
 	for _, r := range t.Ranges {

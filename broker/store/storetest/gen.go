@@ -176,7 +176,7 @@ func (g *Gen) starts(t *job.Txn) {
 		e := g.open[g.number("started", 0, len(g.open)-1)]
 		last := g.model.Starts[e].Attempt
 		if g.number("retry", 0, 1) == 1 {
-			t.Retried = append(t.Retried, job.StartRow{Array: e.Array, Index: e.Index, Attempt: last + 1})
+			t.Retried = append(t.Retried, job.StartRow{Array: e.Array, Index: e.Index, Attempt: last + 1, Failed: g.number("failed", 0, 2)})
 		}
 		t.Starts = append(t.Starts, job.StartRow{Array: e.Array, Index: e.Index, Attempt: last + 1, Node: "n1"})
 	}

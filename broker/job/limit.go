@@ -1,0 +1,52 @@
+package job
+
+import (
+	"fmt"
+
+	"github.com/frond-hpc/frond/jobspec"
+)
+
+// room is how many more elements of a may run at once (--array=…%K).
+func (a *array) room() int {
+	limit := a.spec.Job.Array.Limit
+	if limit == 0 {
+		return a.pending
+	}
+	return min(a.pending, max(limit-a.running, 0))
+}
+
+// countFailure notes an element's end; the last failure that is allowed ends its array, at the end of the step.
+func (m *Machine) countFailure(a *array, res jobspec.Result) {
+	if a.spec.Job.Array.Limit > 0 {
+		m.adjust(a)
+	}
+	if res == jobspec.ResultFailed || res == jobspec.ResultTimeout {
+		if a.fails++; a.fails == a.spec.Job.Array.MaxFails {
+			m.failing = append(m.failing, a)
+		}
+	}
+}
+
+// failedEnough lists the arrays that had all failures they may have when the leader before ended.
+func (m *Machine) failedEnough() {
+	for _, id := range m.order {
+		if a := m.arrays[id]; a != nil && a.spec.Job.Array.MaxFails > 0 && a.fails >= a.spec.Job.Array.MaxFails {
+			m.failing = append(m.failing, a)
+		}
+	}
+}
+
+// endFailing cancels what is left of arrays in which too many elements failed. During the recovery it is not known yet what runs.
+func (m *Machine) endFailing() {
+	if m.gated() {
+		return
+	}
+	for len(m.failing) > 0 {
+		a := m.failing[0]
+		m.failing = m.failing[1:]
+		if a.ended < a.row.N {
+			note := fmt.Sprintf("%d of %d elements of the array failed (--max-fails=%d)", a.fails, a.row.N, a.spec.Job.Array.MaxFails)
+			m.end0(a, Target{a.row.ID, 0, a.row.N - 1}, Exception{"cancel", 0, note}, 0)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package job
+
+import "encoding/json"
+
+// mayRetry tells whether an element whose attempt has ended by itself runs again (--retries): it failed, by its own status, and not too
+// often yet.
+func (m *Machine) mayRetry(e *elem) bool {
+	return e.lost == "" && !e.fatal() && e.status > 0 && e.fails < e.arr.spec.Job.Retries
+}
+
+// retryFailed puts an element that failed back into the queue. How often it failed is durable before its node forgets the attempt.
+func (m *Machine) retryFailed(e *elem, t float64) {
+	ctx, _ := json.Marshal(struct {
+		Attempt uint32 `json:"attempt"`
+		Status  int    `json:"status"`
+	}{e.attempt, e.status})
+	e.fails++
+	m.retry(e, t, ctx)
+}
+
+// retryLost puts an element whose node was lost back into the queue.
+func (m *Machine) retryLost(e *elem, t float64) {
+	ctx, _ := json.Marshal(struct {
+		Attempt uint32 `json:"attempt"`
+		Reason  string `json:"reason"`
+		Nodes   string `json:"nodes"`
+	}{e.attempt, e.lost, m.nodelist(e)})
+	m.retry(e, t, ctx)
+}
+
+// startRow is what is durable of an element before it has ended.
+func (e *elem) startRow(attempt uint32, node string) StartRow {
+	return StartRow{e.arr.row.ID, e.idx, attempt, node, e.fails}
+}
+
+// claim notes a row that the leader before wrote.
+func (a *array) claim(row StartRow) {
+	if a.claimed == nil {
+		a.claimed = make(map[int]StartRow)
+	}
+	a.claimed[row.Index] = row
+}

@@ -25,7 +25,7 @@ var jobHeaders = map[string]string{
 	"exception.type": "EXCEPTION-TYPE", "exception.note": "EXCEPTION-NOTE",
 	"annotations": "ANNOTATIONS", "annotations.sched.reason_pending": "REASON", "sched.reason_pending": "REASON", "dependencies": "DEPENDENCIES",
 	"contextual_info": "INFO", "contextual_time": "TIME", "inactive_reason": "INACTIVE-REASON",
-	"reason": "REASON", "array": "ARRAY", "index": "INDEX", "cc": "CC", "attempt": "ATTEMPT", "maxrss": "MAXRSS", "cpu": "CPU",
+	"reason": "REASON", "array": "ARRAY", "index": "INDEX", "cc": "CC", "attempt": "ATTEMPT", "maxrss": "MAXRSS", "cpu": "CPU", "efficiency": "EFF",
 	"nelements": "ELEMENTS", "t_estimate": "T_ESTIMATE", "annotations.sched.t_estimate": "T_ESTIMATE", "sched.t_estimate": "T_ESTIMATE",
 }
 
@@ -338,7 +338,9 @@ func (j jobView) ownField(name string) any {
 	case "maxrss":
 		return onlyIf(j.MaxRSSKiB != 0, int(j.MaxRSSKiB))
 	case "cpu":
-		return j.CPU
+		return onlyIf(j.inactive() && j.TRun != 0, j.CPU)
+	case "efficiency":
+		return onlyIf(j.inactive() && j.TRun != 0, efficiency(j.CPU, j.runtime()*float64(max(1, j.NCores))))
 	}
 	return nil
 }

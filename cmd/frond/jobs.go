@@ -27,6 +27,7 @@ var jobFormats = map[string]string{
 	"deps": "{id.f58:>12} ?:{queue:<8.8} {name:<10.10+} {urgency:<3} {priority:<12} {state:<8.8} {contextual_info}",
 	"endreason": "{id.f58:>12} ?:{queue:<8.8} {username:<8.8} {name:<10.10+} {status_abbrev:>2.2} " +
 		"{t_inactive!d:%b%d %R::>12h} {inactive_reason}",
+	"usage": "{id.f58:>12} {name:<10.10+} {status_abbrev:>2.2} {ncores:>6h} {runtime!F:>8h} {cpu!F:>8h} {efficiency:>5h} {maxrss:>10h}",
 	"array": "{id.f58:>12} {array:>12h} {index:>7h} {cc:>7h} {name:<10.10+} {status_abbrev:>2.2} {attempt:>7} {contextual_time!F:>8h} {contextual_info}",
 }
 

@@ -29,7 +29,7 @@ func otherUser(t *testing.T, in *instance) {
 	}
 	as := func(args ...string) (string, int) {
 		cmd := exec.Command(frond, args...)
-		cmd.Env = append(harness.Environ(in.dir), "FROND_URI=local://"+in.socket(1))
+		cmd.Env = append(harness.Environ(in.dir), "HOME=/", "FROND_URI=local://"+in.socket(1))
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		return output(cmd)

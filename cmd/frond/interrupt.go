@@ -19,7 +19,7 @@ import (
 const interruptWindow = 2 * time.Second
 
 // interrupts passes SIGINT and SIGTERM to a job: the first goes to its tasks, a second one within two seconds cancels the job, a
-// third one ends the command and leaves the job alone.
+// third one ends the command and leaves the job alone. Ctrl-Z within two seconds of an interrupt leaves it alone too: it detaches.
 type interrupts struct {
 	env  *env
 	show io.Writer // where remarks go; nil = nowhere
@@ -31,7 +31,8 @@ type interrupts struct {
 
 	last time.Time
 	n    int
-	left atomic.Bool // quit was called
+	left atomic.Bool // quit was called after a third signal
+	away atomic.Bool // quit was called to detach
 }
 
 // gaveUp tells whether a third signal ended the command.
@@ -49,7 +50,7 @@ func (i *interrupts) on(sig syscall.Signal, now time.Time) {
 		if err := i.kill(sig); err != nil {
 			note = err.Error()
 		}
-		i.remark(note + "; again within 2 s cancels it")
+		i.remark(note + "; again within 2 s cancels it, Ctrl-Z leaves it alone")
 	case 2:
 		i.remark("canceling the job")
 		if err := i.end(); err != nil {
@@ -60,6 +61,16 @@ func (i *interrupts) on(sig syscall.Signal, now time.Time) {
 		i.quit()
 	}
 }
+
+// detach ends the command; the job goes on.
+func (i *interrupts) detach() {
+	i.remark("it goes on; 'frond job attach " + i.env.idText(i.id) + "' shows it again")
+	i.away.Store(true)
+	i.quit()
+}
+
+// detached tells whether detach ended the command.
+func (i *interrupts) detached() bool { return i.away.Load() }
 
 // remark tells the user, unless show is nil.
 func (i *interrupts) remark(text string) {
@@ -85,8 +96,23 @@ func (i *interrupts) watch() (stop func()) {
 	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		defer close(done)
+		stops := func() { signal.Reset(syscall.SIGTSTP) } // Ctrl-Z does again what it always does
+		defer stops()
+		var window *time.Timer
 		for s := range ch {
+			if s == syscall.SIGTSTP {
+				i.detach()
+				continue
+			}
 			i.on(s.(syscall.Signal), time.Now())
+			signal.Notify(ch, syscall.SIGTSTP)
+			if window != nil {
+				window.Stop()
+			}
+			window = time.AfterFunc(interruptWindow, stops)
+		}
+		if window != nil {
+			window.Stop()
 		}
 	}()
 	return func() {

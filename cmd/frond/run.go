@@ -28,7 +28,7 @@ func newRunCmd(e *env) *cobra.Command {
 		Short: "Run a job in the foreground",
 		Long: `Submit a command as a job, print its output while it runs, and end as it ends. Standard input goes
 to task 0 (--input names other tasks or a file). Ctrl-C sends SIGINT to the tasks, twice within
-two seconds cancels the job.
+two seconds cancels the job, Ctrl-C Ctrl-Z detaches: the command ends with 0 and the job goes on.
 
 Exit codes: the largest of the tasks' (128 + the signal for a task that died of one);
 1 when an exception ended the job without one, or when it could not be submitted.`,
@@ -115,6 +115,8 @@ func (f *foreground) run(ctx context.Context) error {
 	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events}
 	end, err := a.run(ctx)
 	switch {
+	case signals.detached():
+		return nil
 	case signals.gaveUp():
 		return &exitError{Code: 128 + int(syscall.SIGINT)}
 	case errors.Is(err, syscall.EPIPE):

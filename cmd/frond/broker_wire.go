@@ -14,10 +14,12 @@ import (
 	"github.com/frond-hpc/frond/broker/jobsvc"
 	"github.com/frond-hpc/frond/broker/kvssvc"
 	"github.com/frond-hpc/frond/broker/resourcesvc"
+	"github.com/frond-hpc/frond/broker/rexecsvc"
 	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/broker/store"
 	"github.com/frond-hpc/frond/exec"
 	"github.com/frond-hpc/frond/exec/proc"
+	"github.com/frond-hpc/frond/exec/rexecproc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/boot"
@@ -34,6 +36,7 @@ type brokerProcess struct {
 	log    *zap.Logger
 	rush   func(on bool) // proc.Config.Rush
 	driver *proc.Driver
+	direct *rexecproc.Driver
 	store  *store.Store // the leader's
 }
 
@@ -61,6 +64,7 @@ func (p *brokerProcess) config() (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, err
 	}
+	p.direct = rexecproc.New(rexecproc.Config{URI: p.info.URI(int(p.rank))})
 	tasks, err := p.exec(tree)
 	if err != nil {
 		return broker.Config{}, err
@@ -74,7 +78,7 @@ func (p *brokerProcess) config() (broker.Config, error) {
 		Overlay:   tree,
 		Listen:    p.info.TreeAddr(int(p.rank)),
 		Transport: transport,
-		Services:  []broker.ServiceSpec{tasks},
+		Services:  []broker.ServiceSpec{tasks, {Service: rexecsvc.New(), Driver: p.direct, Await: true}},
 		Log:       p.log,
 		Ready:     func(broker.Info) { time.AfterFunc(trimDelay, trimMemory) },
 	}, nil
@@ -168,6 +172,9 @@ func openPatiently(dir string, opts store.Options) (*store.Store, *job.Loaded, e
 func (p *brokerProcess) close() {
 	if p.driver != nil {
 		p.driver.Close()
+	}
+	if p.direct != nil {
+		p.direct.Close()
 	}
 	if p.store == nil {
 		return

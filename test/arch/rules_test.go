@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	// A service: its own machine, and what all services share. Never another service.
 	"broker/jobsvc":      {"broker/job", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
 	"broker/kvssvc":      {"broker/kvs", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire"},
+	"broker/rexecsvc":    {"exec/rexec", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire"},
 	"broker/schedsvc":    {"sched/...", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
 	"broker/resourcesvc": {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
 	"broker/execsvc":     {"exec", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
@@ -76,8 +77,8 @@ var onlyIn = map[string][]string{
 // pure packages do no I/O, have no clock, no randomness of their own, no goroutines.
 var pure = []string{
 	"jobspec", "resource", "resource/idset", "resource/hostlist",
-	"sched/...", "exec", "exec/pmi", "overlay", "overlay/wire", "broker/job", "broker/kvs", "broker/api", "broker/rpc",
-	"broker/jobsvc", "broker/kvssvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
+	"sched/...", "exec", "exec/pmi", "exec/rexec", "overlay", "overlay/wire", "broker/job", "broker/kvs", "broker/api", "broker/rpc",
+	"broker/jobsvc", "broker/kvssvc", "broker/rexecsvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
 }
 
 // impure imports, each with everything below it.

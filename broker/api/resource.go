@@ -131,7 +131,22 @@ type (
 	}
 )
 
-// ResourceDrain stops new work on nodes; running jobs go on. Targets: idset of node indexes or a hostlist.
+// ResourceEvents streams what happened to nodes since this leader began: online, offline, drain, undrain, each with idset, nodelist and, of a
+// drain, reason. With Follow an empty list marks the end of what was, and more comes as it happens.
+var ResourceEvents = rpc.Method[ResourceEventsReq, ResourceEventsRep]{Topic: "resource.eventlog", Stream: true, Idempotent: true}
+
+type (
+	// ResourceEventsReq asks.
+	ResourceEventsReq struct {
+		Follow bool `msgpack:"follow"`
+	}
+	// ResourceEventsRep is a part of the log.
+	ResourceEventsRep struct {
+		Events []Event `msgpack:"events"`
+	}
+)
+
+// ResourceDrain stops new work on nodes; running jobs go on. Answered when it is durable: it outlives the leader. Targets: idset of node indexes or a hostlist.
 var ResourceDrain = rpc.Method[DrainReq, Empty]{Topic: "resource.drain", Idempotent: true}
 
 // ResourceUndrain takes it back.
@@ -142,5 +157,5 @@ type DrainReq struct {
 	Targets string `msgpack:"targets"`
 	Reason  string `msgpack:"reason,omitempty"`
 	Force   bool   `msgpack:"force,omitempty"`  // undrain: no error for nodes that are not drained
-	Update  bool   `msgpack:"update,omitempty"` // drain: replace the reason of drained ones
+	Update  bool   `msgpack:"update,omitempty"` // drain: replace the reason of drained ones; with Force their time too
 }

@@ -61,7 +61,7 @@ func (b *book) byName(text string) ([]*node, error) {
 }
 
 // drain takes nodes out of scheduling. As in Flux, one that is drained already keeps its reason, unless it has none or Update is set,
-// and always its time.
+// and its time, unless Force is set.
 func (b *book) drain(req api.DrainReq, now float64, ch *api.NodesChanged) error {
 	nodes, err := b.targets(req.Targets)
 	if err != nil {
@@ -73,6 +73,9 @@ func (b *book) drain(req api.DrainReq, now float64, ch *api.NodesChanged) error 
 			n.drained, n.since, n.reason = true, now, req.Reason
 		} else if n.reason == "" || req.Update {
 			n.reason = req.Reason
+			if req.Force {
+				n.since = now
+			}
 		} else {
 			continue
 		}

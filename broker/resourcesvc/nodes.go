@@ -14,6 +14,7 @@ import (
 type book struct {
 	nodes   []*node // by Index; nil = never used, or removed
 	brokers map[int32]*member
+	stored  map[int]resource.Drain // drains of earlier leaders, until their nodes come
 }
 
 type node struct {
@@ -33,7 +34,42 @@ type member struct {
 	left bool
 }
 
-func newBook() *book { return &book{brokers: make(map[int32]*member)} }
+func newBook(drains []resource.Drain) *book {
+	b := &book{brokers: make(map[int32]*member), stored: make(map[int]resource.Drain, len(drains))}
+	for _, d := range drains {
+		b.stored[d.Node] = d
+	}
+	return b
+}
+
+// onlineOf are the nodes of a broker that are online.
+func (b *book) onlineOf(rank int32) []*node {
+	m := b.brokers[rank]
+	if m == nil {
+		return nil
+	}
+	return slices.DeleteFunc(b.named(m.own), func(n *node) bool { return !n.online })
+}
+
+// named are the nodes of these indexes that there are.
+func (b *book) named(indexes []int) []*node {
+	var list []*node
+	for _, i := range indexes {
+		if n := b.get(i); n != nil {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// without is a less b, by index.
+func without(a, b []*node) []*node {
+	in := make(map[int]bool, len(b))
+	for _, n := range b {
+		in[n.Index] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(n *node) bool { return in[n.Index] })
+}
 
 func (n *node) up() bool { return n.online && !n.drained }
 
@@ -111,6 +147,10 @@ func (b *book) put(n resource.Node, ch *api.NodesChanged) {
 	x := b.nodes[n.Index]
 	if x == nil {
 		x = &node{}
+		if d, was := b.stored[n.Index]; was && d.Name == n.Name {
+			x.drained, x.reason, x.since = true, d.Reason, d.Since
+		}
+		delete(b.stored, n.Index)
 		b.nodes[n.Index] = x
 	}
 	x.Node, x.online = n, true

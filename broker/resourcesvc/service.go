@@ -6,6 +6,8 @@
 package resourcesvc
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -15,19 +17,26 @@ import (
 	"github.com/frond-hpc/frond/resource"
 )
 
-// Config of the service: there is nothing to choose.
-type Config struct{}
+// Config of the service.
+type Config struct {
+	Drains  []resource.Drain // what the store holds
+	Durable bool             // the driver carries out *resource.DrainCommit
+}
 
 // Service is the service "resource".
 type Service struct {
+	cfg  Config
 	book *book
+	log  journal
+	// writes are what follows each commit under way, in order
+	writes []func(*reactor.Out, error)
 	// asked are the status requests that wait for "sched" to tell what is in use.
 	asked map[rpc.RequestKey]*rpc.Request
 }
 
 // New makes the service.
-func New(Config) *Service {
-	return &Service{book: newBook(), asked: make(map[rpc.RequestKey]*rpc.Request)}
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, book: newBook(cfg.Drains), asked: make(map[rpc.RequestKey]*rpc.Request)}
 }
 
 // Name implements reactor.Service.
@@ -37,7 +46,7 @@ func (s *Service) Name() string { return "resource" }
 func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	switch in := in.(type) {
 	case api.Membership:
-		s.membership(in, out)
+		s.membership(now, in, out)
 	case *rpc.Request:
 		if err := s.request(now, in, out); err != nil {
 			out.Fail(in, err)
@@ -46,11 +55,17 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.response(in, out)
 	case rpc.Cancel:
 		delete(s.asked, in.Key)
+		s.log.cancel(in.Key)
+	case reactor.Done:
+		then := s.writes[0]
+		s.writes = s.writes[1:]
+		then(out, in.Err)
 	}
 }
 
-func (s *Service) membership(n api.Membership, out *reactor.Out) {
+func (s *Service) membership(now time.Time, n api.Membership, out *reactor.Out) {
 	var ch api.NodesChanged
+	before := s.book.onlineOf(n.Rank)
 	switch n.State {
 	case "online":
 		if err := s.book.online(n, &ch); err != nil {
@@ -61,6 +76,9 @@ func (s *Service) membership(n api.Membership, out *reactor.Out) {
 	default: // lost, dead
 		s.book.lost(n.Rank, &ch)
 	}
+	after := s.book.onlineOf(n.Rank)
+	s.log.post(now, out, "offline", without(before, after), nil)
+	s.log.post(now, out, "online", without(after, before), nil)
 	tell(ch, out)
 }
 
@@ -80,11 +98,17 @@ func (s *Service) request(now time.Time, r *rpc.Request, out *reactor.Out) error
 		out.Call(reactor.Call{Key: r.Key(), Topic: api.SchedUsage.Topic, Target: wire.Any, Body: api.Empty{}})
 		return nil
 	case api.ResourceDrain.Topic:
-		return s.change(r, out, api.ResourceDrain, func(req api.DrainReq, ch *api.NodesChanged) error {
+		return s.change(now, r, out, api.ResourceDrain, func(req api.DrainReq, ch *api.NodesChanged) error {
 			return s.book.drain(req, float64(now.UnixMicro())/1e6, ch)
 		})
 	case api.ResourceUndrain.Topic:
-		return s.change(r, out, api.ResourceUndrain, s.book.undrain)
+		return s.change(now, r, out, api.ResourceUndrain, s.book.undrain)
+	case api.ResourceEvents.Topic:
+		req, err := api.ResourceEvents.Decode(r)
+		if err == nil {
+			s.log.open(r, req.Follow, out)
+		}
+		return err
 	case api.ResourceBarrier.Topic:
 		out.Reply(r, api.Empty{})
 		return nil
@@ -92,8 +116,8 @@ func (s *Service) request(now time.Time, r *rpc.Request, out *reactor.Out) error
 	return wire.Errorf(wire.NoMethod, "service resource has no method %q", r.Topic)
 }
 
-// change carries out a drain or undrain, tells of it and then answers.
-func (s *Service) change(r *rpc.Request, out *reactor.Out, m rpc.Method[api.DrainReq, api.Empty], do func(api.DrainReq, *api.NodesChanged) error) error {
+// change carries out a drain or undrain, tells of it, and answers when it is durable.
+func (s *Service) change(now time.Time, r *rpc.Request, out *reactor.Out, m rpc.Method[api.DrainReq, api.Empty], do func(api.DrainReq, *api.NodesChanged) error) error {
 	req, err := m.Decode(r)
 	if err != nil {
 		return err
@@ -103,7 +127,25 @@ func (s *Service) change(r *rpc.Request, out *reactor.Out, m rpc.Method[api.Drai
 		return err
 	}
 	tell(ch, out)
-	out.Reply(r, api.Empty{})
+	drained := s.book.named(slices.Sorted(maps.Keys(ch.Drained)))
+	s.log.post(now, out, "drain", drained, func(n *node) string { return n.reason })
+	s.log.post(now, out, "undrain", s.book.named(ch.Undrained), nil)
+	if !s.cfg.Durable || len(drained)+len(ch.Undrained) == 0 {
+		out.Reply(r, api.Empty{})
+		return nil
+	}
+	commit := &resource.DrainCommit{Clear: ch.Undrained}
+	for _, n := range drained {
+		commit.Set = append(commit.Set, resource.Drain{Node: n.Index, Name: n.Name, Reason: n.reason, Since: n.since})
+	}
+	s.writes = append(s.writes, func(out *reactor.Out, err error) {
+		if err != nil {
+			out.Fail(r, wire.Errorf(wire.Unavailable, "done, but lost when the leader restarts: the state directory cannot be written: %v", err))
+			return
+		}
+		out.Reply(r, api.Empty{})
+	})
+	out.Do(commit)
 	return nil
 }
 

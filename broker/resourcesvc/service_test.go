@@ -234,3 +234,43 @@ func TestOtherMethodsAreRefusedAndTheBarrierAnswered(t *testing.T) {
 	_, err = r.call("resource.barrier", api.Empty{})
 	require.Nil(t, err)
 }
+
+func TestADrainIsAnsweredWhenItIsDurableAndOutlivesTheLeader(t *testing.T) {
+	r := &rig{t, New(Config{Durable: true})}
+	r.member(1, "online", "u1", offer(1, "n1", 2))
+	items := r.in(&rpc.Request{Topic: "resource.drain", Body: rpc.Payload{Value: api.DrainReq{Targets: "1", Reason: "bad disk"}}})
+	written := items[len(items)-1].(reactor.Do).Effect.(*resource.DrainCommit)
+	require.Equal(t, &resource.DrainCommit{Set: []resource.Drain{{Node: 1, Name: "n1", Reason: "bad disk", Since: 1000}}}, written)
+	require.Nil(t, r.in(reactor.Done{Effect: written})[0].(reactor.Answer).Err)
+
+	r = &rig{t, New(Config{Durable: true, Drains: append(written.Set, resource.Drain{Node: 2, Name: "n2"})})}
+	ch := r.member(1, "online", "u2", offer(1, "n1", 2), offer(2, "other", 2))
+	require.Equal(t, []int{1}, ch.Down)
+	require.Equal(t, []int{2}, ch.Up, "another node in the place of a drained one")
+	items = r.in(&rpc.Request{Topic: "resource.undrain", Body: rpc.Payload{Value: api.DrainReq{Targets: "1"}}})
+	require.Equal(t, &resource.DrainCommit{Clear: []int{1}}, items[len(items)-1].(reactor.Do).Effect)
+}
+
+func TestEventsOfNodesAreTold(t *testing.T) {
+	r := newRig(t)
+	r.in(&rpc.Request{Topic: "resource.eventlog", Tag: 9, Stream: true, Body: rpc.Payload{Value: api.ResourceEventsReq{Follow: true}}})
+	r.in(api.Membership{Rank: 1, State: "dead"})
+	var names []string
+	tell := func(items []any) {
+		for _, x := range items {
+			if a, ok := x.(reactor.Answer); ok && a.Req.Tag == 9 {
+				for _, ev := range a.Body.(api.ResourceEventsRep).Events {
+					names = append(names, ev.Name+" "+ev.Context)
+				}
+			}
+		}
+	}
+	b, err := msgpack.Marshal([]resource.Node{offer(1, "n1", 2), offer(2, "n2", 2)})
+	require.NoError(t, err)
+	tell(r.in(api.Membership{Rank: 1, State: "online", UUID: "u", Resources: b}))
+	tell(r.in(&rpc.Request{Topic: "resource.drain", Body: rpc.Payload{Value: api.DrainReq{Targets: "n[1-2]", Reason: "x"}}}))
+	tell(r.in(api.Membership{Rank: 1, State: "lost", UUID: "u"}))
+	tell(r.in(api.Membership{Rank: 1, State: "left", UUID: "u"}))
+	require.Equal(t, []string{`online {"idset":"1-2","nodelist":"n[1-2]"}`, `drain {"idset":"1-2","nodelist":"n[1-2]","reason":"x"}`,
+		`offline {"idset":"1-2","nodelist":"n[1-2]"}`}, names)
+}

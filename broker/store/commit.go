@@ -5,6 +5,7 @@ import (
 
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/kvs"
+	"github.com/frond-hpc/frond/resource"
 )
 
 // groupRows and groupBytes bound what is merged into one SQLite transaction, and with it the time until the first of its commits
@@ -32,6 +33,10 @@ func (s *Store) turn(tasks []*task) int {
 	}
 	if c, ok := tasks[0].effect.(*kvs.Commit); ok {
 		s.turnKVS(tasks[0], c)
+		return 1
+	}
+	if c, ok := tasks[0].effect.(*resource.DrainCommit); ok {
+		s.turnDrains(tasks[0], c)
 		return 1
 	}
 	if _, ok := tasks[0].effect.(*job.Commit); !ok {
@@ -78,6 +83,10 @@ func (s *Store) fail(tasks []*task, err error) {
 		}
 		if c, ok := t.effect.(*kvs.Commit); ok {
 			s.turnKVS(t, c)
+			continue
+		}
+		if c, ok := t.effect.(*resource.DrainCommit); ok {
+			s.turnDrains(t, c)
 			continue
 		}
 		if i > 0 {

@@ -41,6 +41,7 @@ import (
 
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/kvs"
+	"github.com/frond-hpc/frond/resource"
 )
 
 var (
@@ -80,6 +81,7 @@ type Store struct {
 	lock   *lockFile
 	remote bool
 	kvs    *kvs.Loaded // until KVS
+	drains []resource.Drain
 
 	w       *writer
 	commits *queue // *task with Commit; with remote also with Query
@@ -141,6 +143,9 @@ func (s *Store) open() (*job.Loaded, error) {
 	}
 	loaded, err := load(c)
 	if err != nil {
+		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)
+	}
+	if s.drains, err = loadDrains(c); err != nil {
 		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)
 	}
 	if s.kvs, err = loadKVS(c); err != nil {

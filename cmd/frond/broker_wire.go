@@ -154,7 +154,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
 		broker.ServiceSpec{Service: keys, Driver: st, Await: true},
 		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters})},
-		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{})})
+		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{Drains: st.Drains(), Durable: true}), Driver: st})
 	return nil
 }
 

@@ -22,18 +22,28 @@ func newResourceCmd(e *env) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newResourceListCmd(e), newResourceInfoCmd(e), newResourceStatusCmd(e), newResourceDrainCmd(e), newResourceUndrainCmd(e),
-		newResourceRCmd(e))
+		newResourceRCmd(e), newResourceEventlogCmd(e))
 	return cmd
 }
 
-// nodeStatus asks for all nodes.
-func nodeStatus(ctx context.Context, e *env) ([]api.NodeStatus, error) {
-	rep, err := resourceStatus(ctx, e)
+// nodeStatus asks for the nodes that targets name (-i): all of them if it is empty.
+func nodeStatus(ctx context.Context, e *env, targets string) ([]api.NodeStatus, error) {
+	rep, err := resourceStatus(ctx, e, targets)
 	return rep.Nodes, err
 }
 
-// resourceStatus asks for all nodes and named counters.
-func resourceStatus(ctx context.Context, e *env) (api.ResourceStatusRep, error) {
+// resourceStatus is nodeStatus, with named counters.
+func resourceStatus(ctx context.Context, e *env, targets string) (api.ResourceStatusRep, error) {
+	wanted, err := nodeFilter(targets)
+	if err != nil {
+		return api.ResourceStatusRep{}, err
+	}
+	rep, err := askStatus(ctx, e)
+	rep.Nodes = slices.DeleteFunc(rep.Nodes, func(n api.NodeStatus) bool { return !wanted(n.Node.Index, n.Node.Name) })
+	return rep, err
+}
+
+func askStatus(ctx context.Context, e *env) (api.ResourceStatusRep, error) {
 	c, err := e.connect(ctx)
 	if err != nil {
 		return api.ResourceStatusRep{}, err

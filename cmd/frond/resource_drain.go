@@ -13,6 +13,7 @@ type resourceDrainOptions struct {
 	force, update  bool
 	format         string
 	noHeader, json bool
+	include        string
 }
 
 func newResourceDrainCmd(e *env) *cobra.Command {
@@ -28,11 +29,13 @@ Exit codes: 0, or 1 when a target is unknown or drained already (unless -u or -f
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), e, args) },
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.force, "force", "f", false, "also nodes that are drained already; replaces their reason")
+	f.BoolVarP(&o.force, "force", "f", false, "also nodes that are drained already; replaces their reason and time")
 	f.BoolVarP(&o.update, "update", "u", false, "replace the reason of nodes that are drained already")
 	f.StringVarP(&o.format, "format", "o", "", "output format of the list, or its name; help lists them")
 	f.BoolVarP(&o.noHeader, "no-header", "n", false, "list without a line of headers")
 	f.BoolVar(&o.json, "json", false, "list as JSON")
+	f.StringVarP(&o.include, "include", "i", "", "list only these nodes: ranks or names (`TARGETS`)")
+	f.StringVarP(&e.color, "color", "L", "auto", "colour the output: auto, always or never")
 	return cmd
 }
 
@@ -58,7 +61,7 @@ func (o *resourceDrainOptions) list(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeStatus(ctx, e)
+	nodes, err := nodeStatus(ctx, e, o.include)
 	if err != nil {
 		return err
 	}

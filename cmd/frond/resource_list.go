@@ -22,7 +22,9 @@ var (
 type resourceListOptions struct {
 	states, format string
 	noHeader, json bool
+	include        string
 	skipEmpty      bool
+	noSkipEmpty    bool
 }
 
 func newResourceListCmd(e *env) *cobra.Command {
@@ -43,6 +45,8 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 	f.StringVarP(&o.format, "format", "o", "", "output format or its name; help lists them")
 	f.BoolVarP(&o.noHeader, "no-header", "n", false, "no line of headers")
 	f.BoolVar(&o.skipEmpty, "skip-empty", false, "leave out states without nodes")
+	f.BoolVar(&o.noSkipEmpty, "no-skip-empty", false, "do not leave them out (the default)")
+	f.StringVarP(&o.include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -59,11 +63,11 @@ func (o *resourceListOptions) run(cmd *cobra.Command, e *env) error {
 	if err != nil {
 		return err
 	}
-	rep, err := resourceStatus(cmd.Context(), e)
+	rep, err := resourceStatus(cmd.Context(), e, o.include)
 	if err != nil {
 		return err
 	}
-	list := usageGroups(rep.Nodes, !o.skipEmpty).inStates(states)
+	list := usageGroups(rep.Nodes, !o.skipEmpty || o.noSkipEmpty).inStates(states)
 	if o.json {
 		return printResourcesJSON(e, list, rep.Counters)
 	}
@@ -159,9 +163,9 @@ func unknownState(name string, known []string) error {
 }
 
 func newResourceInfoCmd(e *env) *cobra.Command {
-	states := "all"
+	states, include := "all", ""
 	cmd := &cobra.Command{
-		Use:   "info [-s STATES]",
+		Use:   "info [-s STATES] [-i TARGETS]",
 		Short: "Print how many nodes, cores and gpus there are",
 		Long: `Print how many nodes, cores and gpus there are, in one line.
 
@@ -173,7 +177,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			nodes, err := nodeStatus(cmd.Context(), e)
+			nodes, err := nodeStatus(cmd.Context(), e, include)
 			if err != nil {
 				return err
 			}
@@ -182,6 +186,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 		},
 	}
 	cmd.Flags().StringVarP(&states, "states", "s", "all", "count these states: free, allocated, down, up, all")
+	cmd.Flags().StringVarP(&include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
 	return cmd
 }
 

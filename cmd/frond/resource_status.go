@@ -27,6 +27,8 @@ var (
 type resourceStatusOptions struct {
 	states, format string
 	noHeader, json bool
+	include        string
+	skipEmpty      bool
 }
 
 func newResourceStatusCmd(e *env) *cobra.Command {
@@ -47,6 +49,9 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 	f.StringVarP(&o.format, "format", "o", "", "output format or its name; help lists them")
 	f.BoolVarP(&o.noHeader, "no-header", "n", false, "no line of headers")
 	f.BoolVar(&o.json, "json", false, "print one JSON object with all nodes")
+	f.BoolVar(&o.skipEmpty, "skip-empty", false, "leave out states without nodes (always done)")
+	f.StringVarP(&o.include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	f.StringVarP(&e.color, "color", "L", "auto", "colour the output: auto, always or never")
 	return cmd
 }
 
@@ -62,7 +67,7 @@ func (o *resourceStatusOptions) run(cmd *cobra.Command, e *env) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeStatus(cmd.Context(), e)
+	nodes, err := nodeStatus(cmd.Context(), e, o.include)
 	if err != nil {
 		return err
 	}

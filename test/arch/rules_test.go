@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"broker/api":       {"broker/rpc", "overlay/wire", "jobspec", "resource/..."},
 	"broker/job":       {"jobspec", "resource/..."},
 	"broker/kvs":       {"overlay/wire"},
-	"broker/store/...": {"broker/store/...", "broker/job", "broker/kvs", "broker/reactor", "jobspec"},
+	"broker/store/...": {"broker/store/...", "broker/job", "broker/kvs", "broker/reactor", "jobspec", "resource"},
 	"broker/local":     {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "overlay/usock"},
 
 	// A service: its own machine, and what all services share. Never another service.

@@ -23,6 +23,8 @@ type (
 		Flags   int    `msgpack:"flags,omitempty"`   // Flux's submit flags (2 debug, 4 waitable, 8 novalidate)
 		Watched bool   `msgpack:"watched,omitempty"` // the submitter attaches: stream output promptly
 		Params  bool   `msgpack:"params,omitempty"`  // its elements have parameters, all uploaded under Token (job.params)
+		Follow  string `msgpack:"follow,omitempty"`  // key of an open job.follow that is told of it …
+		Tag     int    `msgpack:"tag,omitempty"`     // … under this tag
 	}
 	// SubmitReq is a batch.
 	SubmitReq struct {

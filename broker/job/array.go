@@ -30,6 +30,7 @@ type array struct {
 	// durable submission: only then it is queued
 	durable bool
 	watched bool
+	follow  bool
 	pending int // elements pending or waiting
 	asked   int // how many of them the scheduler has been asked for
 	running int // active, end not yet seen

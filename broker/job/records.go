@@ -38,7 +38,7 @@ func (m *Machine) onRecord(r *rank, rec *Record) {
 	case Output:
 		row := OutputRow{e.id(), e.attempt, rec.Task, rec.Stream, rec.Offset, rec.Data}
 		m.txn.Output = append(m.txn.Output, row)
-		if e.watched {
+		if e.watched || a.follow {
 			m.out.Streamed = append(m.out.Streamed, row)
 		}
 	case Excepted:
@@ -244,6 +244,9 @@ func (m *Machine) finish(e *elem, t float64) {
 		a.exc = "type=" + e.exc.Type + " " + e.exc.Note
 	}
 	m.txn.Ended = append(m.txn.Ended, row)
+	if a.follow {
+		m.out.Finished = append(m.out.Finished, row)
+	}
 	m.next.ended = append(m.next.ended, e)
 	m.next.completes = m.next.completes || a.ended == a.row.N
 	m.unstored++

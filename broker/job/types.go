@@ -58,6 +58,8 @@ type (
 		Token   string
 		Watched bool
 		Params  uint64 // set of parameters, 0 = none
+
+		Followed bool // Actions.Finished and Streamed tell of its elements
 	}
 	// Uploaded: chunks of a set of parameters came; New begins the set.
 	Uploaded struct {
@@ -195,7 +197,8 @@ type Actions struct {
 	Spans    []Target      // elements that never ran and whose end is durable
 	Done     []*ArrayState // arrays all of whose elements have ended, durably
 	Touched  []jobspec.ID  // watched elements with new events
-	Streamed []OutputRow   // output of watched elements
+	Streamed []OutputRow   // output of watched elements, and of those of followed arrays
+	Finished []ElementRow  // elements of followed arrays that have ended; it is not durable yet
 	Errors   map[jobspec.ID]string
 	Wake     time.Time // zero = no timer needed
 }

@@ -171,6 +171,13 @@ func (m *Machine) Watch(arr jobspec.ID, idx int) {
 	}
 }
 
+// Follow has Finished and Streamed tell of all elements of an array from now on, or no longer.
+func (m *Machine) Follow(arr jobspec.ID, on bool) {
+	if a := m.arrays[arr]; a != nil {
+		a.follow = on
+	}
+}
+
 // Run returns where an element runs, for input; ok is false if it does not run.
 func (m *Machine) Run(arr jobspec.ID, idx int) (key RunKey, ranks []int32, sessions []uint64, ok bool) {
 	a := m.arrays[arr]

@@ -42,6 +42,7 @@ type Service struct {
 	uploads   uploads
 	committer committer
 	watch     watchers
+	follows   follows
 	stopping  bool
 	keep      bool
 	stopped   bool
@@ -70,6 +71,7 @@ func New(cfg Config) (*Service, error) {
 	s.uploads.init(cfg.Loaded)
 	s.committer.replies = make(map[uint64][]pending)
 	s.watch.init()
+	s.follows.init()
 	return s, nil
 }
 
@@ -100,6 +102,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		}
 	case rpc.Cancel:
 		s.watch.cancel(in.Key)
+		s.dropFollow(in.Key)
 	case reactor.Wake:
 		s.wakeAt = time.Time{}
 		s.step(job.Tick{})
@@ -131,6 +134,7 @@ func (s *Service) step(ev any) *job.Actions {
 func (s *Service) afterwards() {
 	s.commitIfDue()
 	s.flushProgress()
+	s.follows.flush(s.out)
 	s.maybeStopped()
 	next := earliest(s.machineAt, earliest(s.committer.due, s.watch.progressAt))
 	if next != s.wakeAt {
@@ -176,6 +180,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Kill, s.onKill)
 	case api.Counts.Topic:
 		handle(s, r, api.Counts, s.onCounts)
+	case api.Follow.Topic:
+		handle(s, r, api.Follow, s.onFollow)
 	default:
 		s.out.Fail(r, wire.Errorf(wire.NoMethod, "service job has no method %s", r.Topic))
 	}

@@ -121,6 +121,7 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 	s.uploads.forget(req.Token, len(items))
 	a := s.m.Step(s.now, job.Submitted{Items: items})
 	ids := a.IDs
+	s.follows.add(req.Items, ids)
 	s.apply(a)
 	s.tokens.add(req.Token, ids, s.now)
 	s.await(pending{submit: true, f: func(_ *reactor.Out, err error) {
@@ -170,7 +171,8 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, out *job.Item) error
 	if err != nil {
 		return wire.Errorf(wire.Invalid, "jobspec: %v", err)
 	}
-	*out = job.Item{Spec: spec.spec, N: n, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, Watched: it.Watched}
+	*out = job.Item{Spec: spec.spec, N: n, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, Watched: it.Watched,
+		Followed: s.follows.byKey[it.Follow] != nil}
 	out.Env = spec.env
 	if it.Env > 0 {
 		out.Env = envs[it.Env-1]

@@ -96,15 +96,18 @@ func surelyDead(entry boot.Entry, here boot.Process) bool {
 	return entry.Live(here) == boot.Dead && !(entry.BootID == here.BootID && boot.Held(entry.RunDir))
 }
 
+// errNoInstance is what the errors of noInstance are.
+var errNoInstance = errors.New("no instance of yours is running")
+
 // noInstance says so, with a line to copy for an instance that does this and ends, and one for an instance that stays.
 func (e *env) noInstance() error {
 	again := "frond jobs"
 	if len(e.args) > 0 && e.args[0] != "shutdown" && e.args[0] != "jobs" {
 		again = "frond " + shellJoin(e.args)
 	}
-	return fmt.Errorf("no instance of yours is running; one that ends with the command, or one that stays:\n"+
+	return fmt.Errorf("%w; one that ends with the command, or one that stays:\n"+
 		"  frond start -- %s\n"+
-		"  frond start --detach --name work && %s", again, again)
+		"  frond start --detach --name work && %s", errNoInstance, again, again)
 }
 
 // severalInstances lists them; which one is meant must be said.

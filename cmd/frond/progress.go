@@ -87,6 +87,13 @@ func (p *progress) update(rep *api.WaitRep) {
 	p.bar.SetCurrent(int64(sum.completed + sum.failed))
 }
 
+// show takes numbers of what is no job of its own.
+func (p *progress) show(t tally) {
+	p.set(t)
+	p.bar.SetTotal(int64(t.n), false)
+	p.bar.SetCurrent(int64(t.completed + t.failed))
+}
+
 // note prints a line: above the bar, or to w without one.
 func (p *progress) note(line string, w io.Writer) {
 	if p == nil {

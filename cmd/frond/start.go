@@ -26,6 +26,7 @@ type startOptions struct {
 	resources      string // short form; empty = what this host has
 	name           string
 	detach         bool
+	unlisted       bool // others do not find it
 	ready          int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
 	lease          string
 	policy         string
@@ -90,7 +91,8 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
 	f.IntVar(&o.ready, "ready-fd", 0, "")
-	for _, name := range []string{"ready-fd", "test-size", "recovery", "fake-resources"} {
+	f.BoolVar(&o.unlisted, "unlisted", false, "do not let others find it")
+	for _, name := range []string{"ready-fd", "unlisted", "test-size", "recovery", "fake-resources"} {
 		f.Lookup(name).Hidden = true
 	}
 }

@@ -193,6 +193,9 @@ func (s *supervisor) onOnline(ev evOnline) {
 
 // register makes the instance known by name. Without that it runs all the same.
 func (s *supervisor) register() {
+	if s.o.unlisted {
+		return
+	}
 	var err error
 	if s.reg, err = boot.OpenRegistry(s.e.getenv); err == nil {
 		err = errors.Join(s.publish(), s.reg.Add(s.entry))

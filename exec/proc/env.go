@@ -19,6 +19,7 @@ type prepared struct {
 	tags     bool     // the command holds templates
 	size     int      // bytes of environment and command
 	params   []string // tags {{param.N}} of the command and of file names, each time one is there
+	expand   []string // names of variables whose values are templates
 	plain    bool     // no file for any stream, buffered, and small enough to be sent in one write
 	rlimits  []spawner.RLimit
 	cudaSeen bool // CUDA_DEVICE_ORDER is the user's own
@@ -33,7 +34,7 @@ func prepare(spec *exec.Spec) *prepared {
 		return p
 	}
 	js := spec.Job
-	p := &prepared{env: baseEnv(spec), rlimits: rlimits(js.Shell.RLimit)}
+	p := &prepared{env: baseEnv(spec), rlimits: rlimits(js.Shell.RLimit), expand: slices.Sorted(maps.Keys(js.Shell.EnvExpand))}
 	size := len(p.env)
 	for _, a := range js.Command {
 		p.tags = p.tags || jobspec.HasTag(a)
@@ -99,7 +100,9 @@ func baseEnv(spec *exec.Spec) []byte {
 	}
 	for entry := range strings.SplitSeq(string(spec.Env), "\x00") {
 		name, _, ok := strings.Cut(entry, "=")
-		if _, over := js.Environment[name]; ok && name != "" && !over {
+		_, over := js.Environment[name]
+		_, own := js.Shell.EnvExpand[name]
+		if ok && name != "" && !over && !own {
 			keep(name, entry)
 		}
 	}
@@ -149,6 +152,9 @@ func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
 		num("PMI_FD", pmiFD)
 		num("PMI_RANK", t.rank)
 		num("PMI_SIZE", j.NTasks)
+	}
+	for _, name := range j.prep.expand {
+		str(name, d.expand(t, j.shell().EnvExpand[name]))
 	}
 	for _, e := range d.cfg.Env {
 		b = append(append(b, e...), 0)

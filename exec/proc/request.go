@@ -84,6 +84,9 @@ func (d *Driver) lookup(t *task, name string) (string, bool) {
 			return t.slot.tmp, true
 		}
 		return j.tmp, j.tmp != ""
+	case "slot": // from 1; of jobs that run on a node at the same time, each has one of its own
+		core := t.part.Cores.IDs()
+		return strconv.Itoa(append(core, 0)[0] + 1), true
 	case "task.id", "task.rank", "taskid":
 		return strconv.Itoa(t.rank), true
 	case "task.index", "task.localid":

@@ -1,0 +1,172 @@
+package jobsvc
+
+import (
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+)
+
+// follows are the open job.follow streams. What one turn of the service has for a stream goes in one message.
+type follows struct {
+	byKey   map[string]*follow
+	byReq   map[rpc.RequestKey]*follow
+	byArray map[jobspec.ID]followed
+	dirty   []*follow
+}
+
+// follow is one stream.
+type follow struct {
+	key    string
+	req    *rpc.Request
+	arrays map[jobspec.ID]bool
+	rep    api.FollowRep
+	size   int // bytes of output in rep
+	queued bool
+}
+
+// followed is an array of a stream.
+type followed struct {
+	f   *follow
+	tag int
+	n   int
+}
+
+func (fs *follows) init() {
+	fs.byKey, fs.byReq, fs.byArray = make(map[string]*follow), make(map[rpc.RequestKey]*follow), make(map[jobspec.ID]followed)
+}
+
+func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
+	fs := &s.follows
+	switch {
+	case req.Key == "":
+		return wire.Errorf(wire.Invalid, "a stream needs a key")
+	case fs.byKey[req.Key] != nil:
+		return wire.Errorf(wire.Invalid, "the key of the stream is in use")
+	}
+	f := &follow{key: req.Key, req: r, arrays: make(map[jobspec.ID]bool)}
+	fs.byKey[f.key], fs.byReq[r.Key()] = f, f
+	for _, a := range req.Arrays {
+		if arr, n, idx, ok := s.m.Lookup(a.ID); ok && (n == 1 || idx < 0) {
+			fs.join(f, arr, a.Tag, n)
+			s.m.Follow(arr, true)
+		}
+	}
+	s.out.Next(r, api.FollowRep{Open: true})
+	return nil
+}
+
+func (fs *follows) join(f *follow, arr jobspec.ID, tag, n int) {
+	f.arrays[arr] = true
+	fs.byArray[arr] = followed{f, tag, n}
+}
+
+// add follows the items of a submission that ask for it.
+func (fs *follows) add(items []api.SubmitItem, ids []jobspec.ID) {
+	for i := range items {
+		if f := fs.byKey[items[i].Follow]; f != nil && i < len(ids) {
+			fs.join(f, ids[i], items[i].Tag, max(items[i].N, 1))
+		}
+	}
+}
+
+// dropFollow ends a stream whose client has gone.
+func (s *Service) dropFollow(k rpc.RequestKey) {
+	f := s.follows.byReq[k]
+	if f == nil {
+		return
+	}
+	delete(s.follows.byReq, k)
+	delete(s.follows.byKey, f.key)
+	for arr := range f.arrays {
+		delete(s.follows.byArray, arr)
+		s.m.Follow(arr, false)
+	}
+	f.req = nil
+}
+
+func (fs *follows) touch(f *follow) {
+	if !f.queued {
+		f.queued = true
+		fs.dirty = append(fs.dirty, f)
+	}
+}
+
+// output takes a piece of an element's output.
+func (fs *follows) output(s *Service, o *job.OutputRow) {
+	if len(fs.byArray) == 0 {
+		return
+	}
+	arr, _, idx, ok := s.m.Lookup(o.ID)
+	a, is := fs.byArray[arr]
+	if !ok || !is || len(o.Data) == 0 {
+		return
+	}
+	f := a.f
+	f.rep.Output = append(f.rep.Output, api.FollowOutput{Tag: a.tag, Index: max(idx, 0), Attempt: o.Attempt, Task: o.Task, Stream: o.Stream,
+		Offset: o.Offset, Data: o.Data})
+	fs.touch(f)
+	if f.size += len(o.Data); f.size >= maxReply {
+		f.send(s.out)
+	}
+}
+
+// finished takes the end of an element.
+func (fs *follows) finished(row *job.ElementRow) {
+	a, is := fs.byArray[row.Array]
+	if !is {
+		return
+	}
+	end := api.FollowEnd{Tag: a.tag, Index: row.Index, Result: int(row.Result), Status: row.Status, Start: row.Start, End: row.End, Node: row.Nodelist,
+		Attempt: row.Attempt}
+	if jobspec.Result(row.Result) != jobspec.ResultCompleted {
+		if st, err := job.Fold(0, 0, row.Events); err == nil && st.Exc != nil {
+			end.Note = st.Exc.Note
+		}
+	}
+	a.f.rep.Ended = append(a.f.rep.Ended, end)
+	fs.touch(a.f)
+}
+
+// spans takes elements that were cancelled before they ran.
+func (fs *follows) spans(spans []job.Target) {
+	for _, sp := range spans {
+		a, is := fs.byArray[sp.Array]
+		if !is {
+			continue
+		}
+		for i := sp.Lo; i <= sp.Hi; i++ {
+			a.f.rep.Ended = append(a.f.rep.Ended, api.FollowEnd{Tag: a.tag, Index: i, Result: int(jobspec.ResultCanceled), Status: -1})
+		}
+		fs.touch(a.f)
+	}
+}
+
+// done forgets arrays all of whose elements have ended.
+func (fs *follows) done(arrays []*job.ArrayState) {
+	for _, st := range arrays {
+		if a, is := fs.byArray[st.ID]; is {
+			delete(fs.byArray, st.ID)
+			delete(a.f.arrays, st.ID)
+		}
+	}
+}
+
+// flush sends what has gathered.
+func (fs *follows) flush(out *reactor.Out) {
+	for i, f := range fs.dirty {
+		f.send(out)
+		f.queued = false
+		fs.dirty[i] = nil
+	}
+	fs.dirty = fs.dirty[:0]
+}
+
+func (f *follow) send(out *reactor.Out) {
+	if f.req != nil && len(f.rep.Output)+len(f.rep.Ended) > 0 {
+		out.Next(f.req, f.rep)
+	}
+	f.rep, f.size = api.FollowRep{}, 0
+}

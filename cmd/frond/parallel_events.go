@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/parallel"
+)
+
+// parallelEvents follows the submissions of a run: one goroutine reads the stream and keeps the output of jobs, so that a slow reader
+// of ours does not hold up the instance; ends wait in a list.
+type parallelEvents struct {
+	client *client.Client
+	live   bool // output is passed on at once
+	spill  *spillFile
+	key    string
+	ready  chan struct{} // one slot: something is in list
+
+	mu     sync.Mutex
+	list   []parallelEvent
+	chunks map[int]*parallelChunk
+	ended  map[*parallelJob]bool
+	epoch  int         // of the stream
+	since  map[int]int // chunk's tag → epoch in which it was submitted
+	stream *client.Stream[api.FollowRep]
+	again  bool // the stream was closed to be opened anew
+}
+
+// parallelEvent is the end of a job, a piece of output (live), or an error that ends all.
+type parallelEvent struct {
+	job *parallelJob
+	end *parallelEnd
+	err error
+}
+
+// parallelEnd is how a job ended.
+type parallelEnd struct {
+	parallel.Outcome
+	timedOut   bool
+	start, end float64
+	node       string
+	note       string
+}
+
+func newParallelEvents(c *client.Client, live bool) *parallelEvents {
+	return &parallelEvents{client: c, live: live, key: rand.Text(), ready: make(chan struct{}, 1), chunks: map[int]*parallelChunk{},
+		ended: map[*parallelJob]bool{}, since: map[int]int{}, spill: &spillFile{}}
+}
+
+// open opens the stream; when it is open, submissions are followed.
+func (p *parallelEvents) open(ctx context.Context) (*client.Stream[api.FollowRep], error) {
+	p.mu.Lock()
+	p.epoch++
+	req := api.FollowReq{Key: fmt.Sprintf("%s-%d", p.key, p.epoch)}
+	for tag, c := range p.chunks {
+		if c.id != 0 {
+			req.Arrays = append(req.Arrays, api.FollowArray{ID: c.id, Tag: tag})
+		}
+	}
+	p.mu.Unlock()
+	s, err := client.Open(ctx, p.client, api.Follow, req)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Next(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	p.mu.Lock()
+	p.stream, p.again = s, false
+	p.mu.Unlock()
+	return s, nil
+}
+
+// followKey is the key under which submissions are followed now.
+func (p *parallelEvents) followKey() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("%s-%d", p.key, p.epoch)
+}
+
+// submitted: a chunk has its id. If the stream was lost meanwhile, the new one may not know the chunk: it is opened once more.
+func (p *parallelEvents) submitted(c *parallelChunk) {
+	p.mu.Lock()
+	missed := p.chunks[c.tag] != nil && p.since[c.tag] != p.epoch
+	if missed {
+		p.again = true
+	}
+	s := p.stream
+	p.mu.Unlock()
+	if missed {
+		s.Close()
+	}
+}
+
+func (p *parallelEvents) reopens() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.again
+}
+
+// run reads the stream, and opens it anew when the connection was lost.
+func (p *parallelEvents) run(ctx context.Context, s *client.Stream[api.FollowRep]) {
+	for {
+		rep, err := s.Next()
+		if err == nil {
+			p.onReply(&rep)
+			continue
+		}
+		s.Close()
+		if ctx.Err() != nil {
+			return
+		}
+		if !p.reopens() && !errors.Is(err, io.EOF) && !transient(err) && !errors.Is(err, &wire.Error{Code: wire.TooLarge}) {
+			p.push(parallelEvent{err: err})
+			return
+		}
+		if s, err = p.open(ctx); err == nil {
+			err = p.catchUp(ctx)
+		}
+		if err != nil {
+			p.push(parallelEvent{err: err})
+			return
+		}
+	}
+}
+
+func (p *parallelEvents) push(ev parallelEvent) {
+	p.mu.Lock()
+	p.list = append(p.list, ev)
+	p.mu.Unlock()
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what has come.
+func (p *parallelEvents) take() []parallelEvent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.list
+	p.list = nil
+	return list
+}
+
+// add makes a chunk known before it is submitted.
+func (p *parallelEvents) add(c *parallelChunk) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.chunks[c.tag], p.since[c.tag] = c, p.epoch
+}
+
+// remove forgets a chunk.
+func (p *parallelEvents) remove(c *parallelChunk) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.chunks, c.tag)
+	delete(p.since, c.tag)
+	for _, j := range c.jobs {
+		delete(p.ended, j)
+	}
+}
+
+// onReply keeps output and notes ends.
+func (p *parallelEvents) onReply(rep *api.FollowRep) {
+	for i := range rep.Output {
+		o := &rep.Output[i]
+		j := p.job(o.Tag, o.Index)
+		if j == nil || o.Stream < 1 || o.Stream > 2 {
+			continue
+		}
+		p.keep(j, int(o.Stream)-1, o.Data)
+		if p.live {
+			p.push(parallelEvent{job: j})
+		}
+	}
+	for i := range rep.Ended {
+		e := &rep.Ended[i]
+		if j := p.job(e.Tag, e.Index); j != nil {
+			p.finish(j, outcomeOf(e))
+		}
+	}
+}
+
+func (p *parallelEvents) keep(j *parallelJob, stream int, data []byte) {
+	if err := j.out[stream].write(p.spill, data); err != nil && j.err == nil {
+		j.err = fmt.Errorf("keep the output of job %d: %w", j.Seq, err)
+	}
+}
+
+// job finds a job that has not ended.
+func (p *parallelEvents) job(tag, index int) *parallelJob {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.chunks[tag]
+	if c == nil || index < 0 || index >= len(c.jobs) || p.ended[c.jobs[index]] {
+		return nil
+	}
+	return c.jobs[index]
+}
+
+// finish notes an end, once. Output that may be incomplete is read again.
+func (p *parallelEvents) finish(j *parallelJob, end *parallelEnd) {
+	if j.stale {
+		p.reread(j)
+	}
+	p.mu.Lock()
+	p.ended[j] = true
+	p.mu.Unlock()
+	p.push(parallelEvent{job: j, end: end})
+}
+
+func outcomeOf(e *api.FollowEnd) *parallelEnd {
+	end := &parallelEnd{start: e.Start, end: e.End, node: e.Node}
+	if e.Status >= 0 {
+		if sig := jobspec.WaitSignal(e.Status); sig != 0 {
+			end.Signal = sig
+		} else {
+			end.Exit = jobspec.ExitCode(e.Status)
+		}
+	}
+	switch jobspec.Result(e.Result) {
+	case jobspec.ResultCompleted:
+	case jobspec.ResultTimeout:
+		end.Exit, end.Signal, end.timedOut = -1, 15, true
+	default:
+		if !end.Failed() {
+			end.Exit, end.Signal = -1, 15
+		}
+		end.note = e.Note
+	}
+	return end
+}
+
+// catchUp finds what happened while there was no stream.
+func (p *parallelEvents) catchUp(ctx context.Context) error {
+	byID := map[jobspec.ID]*parallelChunk{}
+	req := api.ListReq{States: int(jobspec.StateInactive)}
+	p.mu.Lock()
+	for _, c := range p.chunks {
+		if c.id != 0 {
+			byID[c.id] = c
+			req.IDs = append(req.IDs, c.id)
+		}
+		for _, j := range c.jobs {
+			j.stale = true
+		}
+	}
+	p.mu.Unlock()
+	if len(req.IDs) == 0 {
+		return nil
+	}
+	return stream(ctx, p.client, api.List, wire.Any, req, func(rep api.ListRep) error {
+		for i := range rep.Jobs {
+			info := &rep.Jobs[i]
+			c, index := byID[info.ID], 0
+			if c == nil {
+				c, index = byID[info.Array], info.Index
+			}
+			if c == nil {
+				continue
+			}
+			if j := p.job(c.tag, index); j != nil {
+				p.finish(j, outcomeOf(endOfInfo(info)))
+			}
+		}
+		return nil
+	})
+}
+
+// endOfInfo is a job's record as the end that the stream would have told.
+func endOfInfo(info *api.JobInfo) *api.FollowEnd {
+	end := &api.FollowEnd{Result: info.Result, Status: -1, Start: info.TRun, End: info.TInactive, Node: info.Nodelist, Note: info.ExcNote}
+	if info.HasStatus {
+		end.Status = info.WaitStatus
+	}
+	return end
+}
+
+// reread gets the whole output of an ended job from the instance.
+func (p *parallelEvents) reread(j *parallelJob) {
+	c := j.chunk
+	id := c.id
+	if len(c.jobs) > 1 {
+		id += 1 + jobspec.ID(j.index)
+	}
+	for i := range j.out {
+		j.out[i].reset(p.spill)
+	}
+	err := stream(context.Background(), p.client, api.Attach, wire.Any, api.AttachReq{ID: id, Output: true}, func(rep api.AttachRep) error {
+		for i := range rep.Output {
+			if o := &rep.Output[i]; o.Stream == 1 || o.Stream == 2 {
+				p.keep(j, int(o.Stream)-1, o.Data)
+			}
+		}
+		return nil
+	})
+	if err != nil && j.err == nil {
+		j.err = fmt.Errorf("read the output of job %d again: %w", j.Seq, err)
+	}
+}

@@ -24,6 +24,8 @@ var imports = map[string][]string{
 	"exec/guard":   {},
 	"exec/spawner": {},
 
+	"parallel": {},
+
 	"overlay/wire": {},
 	"overlay":      {"overlay/wire"},
 	"overlay/...":  {"overlay", "overlay/wire"},

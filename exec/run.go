@@ -17,6 +17,7 @@ type run struct {
 	firstStart, lastStart float64 // epoch seconds
 	status                int
 	maxRSS                int64
+	signal                int // largest that a task died of
 	cpu                   float64
 	offsets               map[stream]int64
 	over                  bool // all tasks have ended; kept until acknowledged
@@ -206,6 +207,7 @@ func (m *Machine) taskEnded(r *run, ev *TaskEvent) {
 	if !r.failed {
 		r.status = max(r.status, status)
 	}
+	r.signal = max(r.signal, jobspec.WaitSignal(ev.Status))
 	r.maxRSS = max(r.maxRSS, ev.MaxRSS)
 	r.cpu += ev.CPU
 	if ev.Note != "" && !r.failed { // one is enough for all tasks, and decides: the others are ended because of it
@@ -255,7 +257,7 @@ func (m *Machine) finish(r *run, t float64) {
 		m.forget(r)
 		return
 	}
-	m.record(r, Record{Kind: RecEnded, Time: t, Status: r.status, Start: r.firstStart, NTasks: r.ntasks, MaxRSS: r.maxRSS, CPU: r.cpu})
+	m.record(r, Record{Kind: RecEnded, Time: t, Status: r.status, Start: r.firstStart, NTasks: r.ntasks, MaxRSS: r.maxRSS, CPU: r.cpu, Signal: r.signal})
 	r.offsets = nil
 }
 

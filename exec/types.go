@@ -110,6 +110,7 @@ type Record struct {
 	Type     string
 	Severity int
 	Note     string
+	Signal   int // RecEnded: that one task died of; 0 = none
 }
 
 // RecordKind tells which fields of a Record count; the values are those on the wire.

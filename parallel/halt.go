@@ -146,7 +146,7 @@ func (t *Tally) ExitCode() int {
 	switch {
 	case t.Halted && h.Why == "success" && h.Percent == 0:
 		return 0
-	case t.Halted && h.Why == "fail" && t.Failed == 1:
+	case t.Halted && h.Why == "fail" && (h.Percent == 0 && h.Count == 1 || t.Failed == 1):
 		return t.first
 	case h.Enabled() && h.Percent > 0:
 		n := max(t.Total, 1)

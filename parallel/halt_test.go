@@ -75,7 +75,7 @@ func TestHalt(t *testing.T) {
 
 func TestJobLog(t *testing.T) {
 	e := LogEntry{Seq: 2, Host: ":", Start: 1795641225.363, Runtime: 0.009, Receive: 4, Outcome: Outcome{Exit: 1}, Command: "echo 'a\nb\tc'"}
-	require.Equal(t, "2\t:\t1795641225.363\t     0.009\t0\t4\t1\t0\techo 'a b\tc'\n", e.Line())
+	require.Equal(t, "2\t:\t1795641225.363\t     0.009\t0\t4\t1\t0\techo 'a\x00b\tc'\n", e.Line())
 	var d Done
 	var seqs []int
 	read := func(text string, failed bool) error {

@@ -24,11 +24,14 @@ type LogEntry struct {
 	Command string
 }
 
-// Line is the entry as it stands in the log. In a command newlines become spaces.
+// Line is the entry as it stands in the log.
 func (l *LogEntry) Line() string {
 	return fmt.Sprintf("%d\t%s\t%.3f\t%10.3f\t%d\t%d\t%d\t%d\t%s\n", l.Seq, l.Host, l.Start, l.Runtime, l.Send, l.Receive, l.Exit, l.Signal,
-		strings.ReplaceAll(l.Command, "\n", " "))
+		oneLine(l.Command))
 }
+
+// oneLine is a command as it stands in a log: with NUL for newline.
+func oneLine(command string) string { return strings.ReplaceAll(command, "\n", "\x00") }
 
 // ReadLog calls each for the entries of a job log, in their order. A last line that was not written to its end is no entry.
 func ReadLog(in io.Reader, each func(*LogEntry)) error {
@@ -57,7 +60,7 @@ func parseEntry(line string) (*LogEntry, bool) {
 	if len(f) != 9 {
 		return nil, false
 	}
-	e := &LogEntry{Host: f[1], Command: f[8]}
+	e := &LogEntry{Host: f[1], Command: strings.ReplaceAll(f[8], "\x00", "\n")}
 	var errs [7]error
 	e.Seq, errs[0] = strconv.Atoi(f[0])
 	e.Start, errs[1] = strconv.ParseFloat(strings.TrimSpace(f[2]), 64)
@@ -90,7 +93,7 @@ func (d *Done) Note(e *LogEntry, failed bool) {
 // alone, and runs the wrong commands then.)
 func (d *Done) Has(seq int, command string) (bool, error) {
 	h, ok := d.seqs[seq]
-	if ok && h != hash(strings.ReplaceAll(command, "\n", " ")) {
+	if ok && h != hash(command) {
 		return true, fmt.Errorf("job %d was another command in it than %q", seq, command)
 	}
 	return ok, nil

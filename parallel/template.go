@@ -234,15 +234,15 @@ func (t *Template) text() string {
 	return t.tokens[0].text
 }
 
-// rawFirst tells whether the first word, up to white space, holds a replacement of arguments: the line is then a command that the
-// arguments give, and is not quoted.
+// rawFirst tells whether the first word holds a replacement: the line is then a command that the arguments give, and is not quoted. An
+// assignment is no such word.
 func (t *Template) rawFirst() bool {
 	for i := range t.tokens {
 		k := &t.tokens[i]
 		switch {
 		case k.repl:
 			return true
-		case strings.ContainsAny(k.text, space):
+		case strings.ContainsAny(k.text, space+"="):
 			return false
 		}
 	}

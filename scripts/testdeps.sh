@@ -5,6 +5,7 @@ set -euo pipefail
 # a command that shows that it is there, and Debian's packages that bring it
 declare -A packages=(
 	[mpicc.mpich]="mpich libmpich-dev"
+	[parallel]="parallel"
 )
 
 missing=()

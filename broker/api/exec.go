@@ -198,6 +198,8 @@ type (
 		Type     string
 		Severity int
 		Note     string
+		// RecEnded
+		Signal int // largest that a task here died of (Status has it as exit code 128 + signal)
 	}
 	// RecordKind tells what a Record says.
 	RecordKind uint8

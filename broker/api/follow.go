@@ -49,5 +49,6 @@ type (
 		Node    string  `msgpack:"n,omitempty"` // hostlist
 		Attempt uint32  `msgpack:"a,omitempty"`
 		Note    string  `msgpack:"x,omitempty"` // of the exception that ended it
+		Signal  int     `msgpack:"z,omitempty"` // that a task died of; Status has it as exit code 128 + signal
 	}
 )

@@ -115,7 +115,7 @@ func (s *Service) reportReq(a exec.CallReport) api.ExecReportReq {
 		r := &a.Records[i]
 		recs[i] = api.Record{Kind: api.RecordKind(r.Kind), Ref: refTo(r.Ref), Time: r.Time, Status: r.Status, Start: r.Start, NTasks: r.NTasks,
 			MaxRSS: r.MaxRSS, CPU: r.CPU, Task: r.Task, Stream: r.Stream, Offset: r.Offset, Data: r.Data, EOF: r.EOF, Type: r.Type,
-			Severity: r.Severity, Note: r.Note}
+			Severity: r.Severity, Note: r.Note, Signal: r.Signal}
 	}
 	return api.ExecReportReq{Rank: s.contact.Rank, UUID: s.cfg.UUID, Session: a.Session, Records: recs}
 }

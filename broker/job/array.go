@@ -68,6 +68,8 @@ type elem struct {
 	adopted  bool    // taken over from the leader before
 	nnodes   int     // adopted: how many nodes it has in all
 	maxRSS   int64
+	began    float64 // when its tasks started
+	signal   int     // that a task died of
 	cpu      float64
 	watched  bool
 	held     bool     // rerun=no: waits for its start row to be durable

@@ -84,7 +84,9 @@ func (m *Machine) partFailed(e *elem, rec *Record) {
 }
 
 func (m *Machine) partEnded(e *elem, p *part, rec *Record) {
+	e.signal = max(e.signal, rec.Signal)
 	if rec.Start > 0 {
+		e.began = rec.Start
 		m.partStarted(e, p, rec.Start)
 	}
 	p.ended = true
@@ -245,7 +247,7 @@ func (m *Machine) finish(e *elem, t float64) {
 	}
 	m.txn.Ended = append(m.txn.Ended, row)
 	if a.follow {
-		m.out.Finished = append(m.out.Finished, row)
+		m.out.Finished = append(m.out.Finished, Finished{row, e.began, e.signal})
 	}
 	m.next.ended = append(m.next.ended, e)
 	m.next.completes = m.next.completes || a.ended == a.row.N

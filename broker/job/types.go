@@ -146,6 +146,7 @@ type (
 		Type     string // Exception
 		Severity int
 		Note     string
+		Signal   int // Ended
 	}
 	// Raised: an exception is posted on elements. Errors by element are in Actions.Errors.
 	Raised struct {
@@ -198,7 +199,7 @@ type Actions struct {
 	Done     []*ArrayState // arrays all of whose elements have ended, durably
 	Touched  []jobspec.ID  // watched elements with new events
 	Streamed []OutputRow   // output of watched elements, and of those of followed arrays
-	Finished []ElementRow  // elements of followed arrays that have ended; it is not durable yet
+	Finished []Finished    // elements of followed arrays that have ended; it is not durable yet
 	Errors   map[jobspec.ID]string
 	Wake     time.Time // zero = no timer needed
 }
@@ -257,6 +258,12 @@ type (
 		Runs    []RunKey
 		Signal  int
 		End     bool
+	}
+	// Finished is an ended element with what its row does not tell: when its tasks started, and the signal that one died of.
+	Finished struct {
+		Row    ElementRow
+		Start  float64
+		Signal int
 	}
 	// Ending is one ended element.
 	Ending struct {

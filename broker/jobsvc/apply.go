@@ -157,7 +157,7 @@ func (s *Service) onReport(r *rpc.Request, req api.ExecReportReq) error {
 	for i := range req.Records {
 		c := &req.Records[i]
 		ev.Records[i] = job.Record{Kind: job.RecordKind(c.Kind), Key: key(c.Ref), Time: c.Time, Status: c.Status, Start: c.Start, MaxRSS: c.MaxRSS,
-			CPU: c.CPU, Task: c.Task, Stream: c.Stream, Offset: c.Offset, Data: c.Data, Type: c.Type, Severity: c.Severity, Note: c.Note}
+			CPU: c.CPU, Task: c.Task, Stream: c.Stream, Offset: c.Offset, Data: c.Data, Type: c.Type, Severity: c.Severity, Note: c.Note, Signal: c.Signal}
 	}
 	if s.step(ev).Stale {
 		return wire.Errorf(wire.Resync, "that session is over")

@@ -114,13 +114,14 @@ func (fs *follows) output(s *Service, o *job.OutputRow) {
 }
 
 // finished takes the end of an element.
-func (fs *follows) finished(row *job.ElementRow) {
+func (fs *follows) finished(el *job.Finished) {
+	row := &el.Row
 	a, is := fs.byArray[row.Array]
 	if !is {
 		return
 	}
-	end := api.FollowEnd{Tag: a.tag, Index: row.Index, Result: int(row.Result), Status: row.Status, Start: row.Start, End: row.End, Node: row.Nodelist,
-		Attempt: row.Attempt}
+	end := api.FollowEnd{Tag: a.tag, Index: row.Index, Result: int(row.Result), Status: row.Status, Start: el.Start, End: row.End, Node: row.Nodelist,
+		Attempt: row.Attempt, Signal: el.Signal}
 	if jobspec.Result(row.Result) != jobspec.ResultCompleted {
 		if st, err := job.Fold(0, 0, row.Events); err == nil && st.Exc != nil {
 			end.Note = st.Exc.Note

@@ -61,7 +61,7 @@ func (o *parallelOptions) run(ctx context.Context, e *env, args []string) error 
 	}
 	switch {
 	case o.shellQuote > 0:
-		o.dryRun, split.words = true, nil
+		o.dryRun, o.quote = true, true
 	case !o.dryRun && o.shell == "":
 		o.shell = findShell(e)
 		if _, err := e.uri(); errors.Is(err, errNoInstance) {

@@ -222,10 +222,8 @@ func (p *parallelEvents) finish(j *parallelJob, end *parallelEnd) {
 func outcomeOf(e *api.FollowEnd) *parallelEnd {
 	end := &parallelEnd{start: e.Start, end: e.End, node: e.Node}
 	if e.Status >= 0 {
-		if sig := jobspec.WaitSignal(e.Status); sig != 0 {
-			end.Signal = sig
-		} else {
-			end.Exit = jobspec.ExitCode(e.Status)
+		if end.Exit = jobspec.ExitCode(e.Status); end.Exit == 128+e.Signal {
+			end.Exit, end.Signal = 0, e.Signal
 		}
 	}
 	switch jobspec.Result(e.Result) {

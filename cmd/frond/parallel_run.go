@@ -48,7 +48,8 @@ type parallelRun struct {
 	client *client.Client
 	shell  *shellRunner
 	step   bool // submit only what may run now
-	limit  int  // jobs at a time; in step mode
+	limit  int  // jobs that run at a time
+	local  bool // there is only one node: it is ":", as in GNU parallel
 
 	input   chan parallelInput
 	events  *parallelEvents

@@ -58,7 +58,7 @@ func (o *parallelOptions) start(ctx context.Context, e *env, p *parallelPlan) er
 	if err := r.size(ctx); err != nil {
 		return err
 	}
-	if r.shell, err = newShellRunner(p, e, o.slots > 0); err != nil {
+	if r.shell, err = newShellRunner(p, e, r.local); err != nil {
 		return err
 	}
 	r.events = newParallelEvents(c, r.shell.watched)
@@ -67,7 +67,7 @@ func (o *parallelOptions) start(ctx context.Context, e *env, p *parallelPlan) er
 	if r.log, err = openParallelLog(p, e, r.events.spill); err != nil {
 		return err
 	}
-	r.log.local = o.slots > 0
+	r.log.local = r.local
 	r.tally = parallel.Tally{Halt: p.halt, Total: p.known}
 	if o.bar || o.eta || o.progress {
 		r.bar = newProgress(e)
@@ -84,6 +84,7 @@ func (o *parallelOptions) start(ctx context.Context, e *env, p *parallelPlan) er
 // size finds how many jobs run at a time, and whether the instance sees to that by itself.
 func (r *parallelRun) size(ctx context.Context) error {
 	cores := r.o.slots
+	r.local = true
 	if cores == 0 {
 		nodes, err := call(ctx, r.client, api.ResourceStatus, wire.Any, api.Empty{})
 		if err != nil {
@@ -92,13 +93,14 @@ func (r *parallelRun) size(ctx context.Context) error {
 		for _, n := range nodes.Nodes {
 			cores += n.Node.Cores.Count()
 		}
+		r.local = len(nodes.Nodes) == 1
 	}
 	r.limit = max(cores, 1)
 	if r.slots > 0 && r.slots < cores {
 		r.limit, r.step = r.slots, true
 	}
 	uses := func(t *parallel.Template) bool { return t != nil && t.UsesSlot() }
-	if r.halt.Enabled() || r.delay > 0 || r.o.slotVar != "" || uses(r.command) || uses(r.tagging) || uses(r.results) {
+	if r.halt.Enabled() || r.delay > 0 || r.retries != 1 || r.o.slotVar != "" || uses(r.command) || uses(r.tagging) || uses(r.results) {
 		r.step = true
 	}
 	return nil

@@ -65,7 +65,18 @@ func CreateRunDir(base, name string, size int) (*RunDir, error) {
 	if err := ownDir(base); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(base, name)
+	for tries := 0; ; tries++ {
+		dir, err := createRunDir(filepath.Join(base, name), name, size)
+		if !errors.Is(err, errSwept) || tries == 100 {
+			return dir, err
+		}
+	}
+}
+
+// errSwept says that another process took the directory for that of a dead instance: it saw the lock file before this one held it.
+var errSwept = errors.New("the run directory was cleared by another process while it was made")
+
+func createRunDir(path, name string, size int) (*RunDir, error) {
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		if !removeStale(path) {
@@ -77,10 +88,17 @@ func CreateRunDir(base, name string, size int) (*RunDir, error) {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
 	lock, err := takeLock(path, os.O_RDWR|os.O_CREATE, unix.LOCK_SH)
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", path, errSwept)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock run directory %s: %w", path, err)
 	}
 	dir := &RunDir{Path: path, lock: lock}
+	if !dir.holds() {
+		dir.Close()
+		return nil, fmt.Errorf("%s: %w", path, errSwept)
+	}
 	for rank := range size {
 		if err := os.Mkdir(filepath.Join(path, strconv.Itoa(rank)), 0o700); err != nil {
 			return nil, errors.Join(fmt.Errorf("make run directory: %w", err), dir.Remove())
@@ -99,6 +117,16 @@ func OpenRunDir(path string) (*RunDir, error) {
 		return nil, fmt.Errorf("lock run directory %s: %w", path, err)
 	}
 	return &RunDir{Path: path, lock: lock}, nil
+}
+
+// holds tells whether the lock that is held is still that of the directory.
+func (d *RunDir) holds() bool {
+	mine, err := d.lock.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(filepath.Join(d.Path, lockFile))
+	return err == nil && os.SameFile(mine, there)
 }
 
 // Remove deletes the run directory with all that is in it, and lets go of the lock.

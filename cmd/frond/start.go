@@ -27,7 +27,7 @@ type startOptions struct {
 	name           string
 	detach         bool
 	unlisted       bool // others do not find it
-	ready          int // descriptor on which a detached supervisor says that it is ready; 0 = not detached
+	ready          int  // descriptor on which a detached supervisor says that it is ready; 0 = not detached
 	lease          string
 	policy         string
 	transport      string

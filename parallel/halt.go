@@ -36,16 +36,16 @@ func ParseHalt(s string) (Halt, error) {
 	}
 	when, cond, _ := strings.Cut(s, ",")
 	if when != "now" && when != "soon" {
-		return Halt{}, errors.New("--halt must have 'never', 'soon', or 'now'.")
+		return Halt{}, errors.New("--halt must have 'never', 'soon', or 'now'")
 	}
 	why, value, _ := strings.Cut(cond, "=")
 	h := Halt{Now: when == "now", Why: why}
 	if why != "fail" && why != "success" && why != "done" {
-		return h, fmt.Errorf("--halt %s must be followed by ,success or ,fail.", when)
+		return h, fmt.Errorf("--halt %s must be followed by ,success or ,fail", when)
 	}
 	err := h.amount(value)
 	if err != nil {
-		return h, fmt.Errorf("--halt %s,%s must be followed by ,number or ,percent%%.", when, why)
+		return h, fmt.Errorf("--halt %s,%s must be followed by ,number or ,percent%%", when, why)
 	}
 	return h, nil
 }

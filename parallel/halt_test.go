@@ -63,8 +63,8 @@ func TestHalt(t *testing.T) {
 	require.Equal(t, 101, many.ExitCode())
 	for text, want := range map[string]string{
 		"bogus":        "must have 'never', 'soon', or 'now'",
-		"now":          "--halt now must be followed by ,success or ,fail.",
-		"now,fail=x":   "--halt now,fail must be followed by ,number or ,percent%.",
+		"now":          "--halt now must be followed by ,success or ,fail",
+		"now,fail=x":   "--halt now,fail must be followed by ,number or ,percent%",
 		"now,fail=-1":  "must be followed by",
 		"now,fail=10x": "must be followed by",
 	} {

@@ -121,10 +121,3 @@ func (p *spillPart) read(f *spillFile, from int64, to func([]byte) error) error 
 	}
 	return nil
 }
-
-// bytes is all of it.
-func (s *spilled) bytes(f *spillFile) ([]byte, error) {
-	var b []byte
-	err := s.each(f, 0, func(p []byte) error { b = append(b, p...); return nil })
-	return b, err
-}

@@ -157,7 +157,7 @@ type (
 	ExecInputReq struct {
 		Session uint64 `msgpack:"session"`
 		Run     RunRef `msgpack:"run"`
-		Task    int    `msgpack:"task"` // -1 = all tasks
+		Task    int    `msgpack:"task"` // -1 = all tasks; -2-r = all but r
 		Data    []byte `msgpack:"data"`
 		EOF     bool   `msgpack:"eof"`
 	}

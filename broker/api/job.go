@@ -234,7 +234,7 @@ var Input = rpc.Method[InputReq, Empty]{Topic: "job.input"}
 // InputReq is a piece of standard input.
 type InputReq struct {
 	ID   jobspec.ID `msgpack:"id"`
-	Task int        `msgpack:"task"` // -1 = all
+	Task int        `msgpack:"task"` // -1 = all; -2-r = all but r
 	Data []byte     `msgpack:"data"`
 	EOF  bool       `msgpack:"eof"`
 }

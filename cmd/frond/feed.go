@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,12 +19,18 @@ type feeder struct {
 	client *client.Client
 	id     jobspec.ID
 	tasks  []int // task ranks; -1 = all
+	rest   bool  // the other tasks get no input from anyone: end theirs
 }
 
 // feed passes in on until its end, which it passes on too. It returns when the job no longer takes input. Nobody can end a read
 // from a terminal, so the goroutine of feed may outlive the command's work by the life of the process.
 func (f *feeder) feed(ctx context.Context, in io.Reader) {
 	buf := make([]byte, 64<<10)
+	if len(f.tasks) == 1 && f.tasks[0] >= 0 && f.rest { // the others read nothing: they must not wait for it
+		if f.input(ctx, api.InputReq{ID: f.id, Task: -2 - f.tasks[0], EOF: true}) != nil {
+			return
+		}
+	}
 	for {
 		n, err := in.Read(buf)
 		end := err != nil
@@ -40,10 +48,31 @@ func (f *feeder) feed(ctx context.Context, in io.Reader) {
 func (f *feeder) send(ctx context.Context, data []byte, eof bool) error {
 	var errs error
 	for _, t := range f.tasks {
-		_, err := client.Call(ctx, f.client, api.Input, api.InputReq{ID: f.id, Task: t, Data: data, EOF: eof})
-		errs = errors.Join(errs, err)
+		errs = errors.Join(errs, f.input(ctx, api.InputReq{ID: f.id, Task: t, Data: data, EOF: eof}))
 	}
 	return errs
+}
+
+// inputPause is how soon a job that does not run yet is tried again; it grows to inputMost.
+const (
+	inputPause = 20 * time.Millisecond
+	inputMost  = time.Second
+)
+
+// input sends one piece. A job that waits for its resources, or for its next attempt, cannot take it yet.
+func (f *feeder) input(ctx context.Context, req api.InputReq) error {
+	for pause := inputPause; ; pause = min(2*pause, inputMost) {
+		_, err := client.Call(ctx, f.client, api.Input, req)
+		var told *wire.Error
+		if !errors.As(err, &told) || told.Code != wire.Busy {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // usableInput is what to read standard input from: an empty reader where there is none, nil for a terminal of which this process

@@ -108,7 +108,7 @@ func (f *foreground) run(ctx context.Context) error {
 		defer signals.watch()()
 	}
 	if in := f.env.usableInput(); in != nil && len(f.stdin) > 0 && !f.readOnly {
-		go (&feeder{client: f.client, id: f.id, tasks: f.stdin}).feed(ctx, in)
+		go (&feeder{client: f.client, id: f.id, tasks: f.stdin, rest: f.own}).feed(ctx, in)
 	}
 	out := newOutputWriter(f.env.stdout, f.env.stderr, f.label)
 	out.raw = f.raw

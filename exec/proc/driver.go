@@ -194,7 +194,7 @@ func (d *Driver) feed(e exec.Feed) {
 		return
 	}
 	for i := range j.tasks {
-		if t := &j.tasks[i]; e.Task == -1 || e.Task == t.rank {
+		if t := &j.tasks[i]; e.Task == t.rank || e.Task < 0 && -2-e.Task != t.rank {
 			t.stdin.add(e.Data, e.EOF)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/reactor"
@@ -23,6 +24,7 @@ type brokerService struct {
 	lines   []api.DmesgLine
 	readers map[rpc.RequestKey]*reader
 	nread   int
+	set     map[string]string // attributes by setattr
 }
 
 // reader follows the log.
@@ -32,7 +34,7 @@ type reader struct {
 }
 
 func newBrokerService(c *Core) *brokerService {
-	return &brokerService{core: c, readers: map[rpc.RequestKey]*reader{}}
+	return &brokerService{core: c, readers: map[rpc.RequestKey]*reader{}, set: map[string]string{}}
 }
 
 // Name is "broker".
@@ -66,6 +68,10 @@ func (s *brokerService) request(r *rpc.Request, out *reactor.Out) error {
 		return s.getattr(r, out)
 	case api.AttrList.Topic:
 		out.Reply(r, api.AttrListRep{Attrs: s.attrs()})
+	case api.AttrSet.Topic:
+		return s.setattr(r, out)
+	case api.LogAppend.Topic:
+		return s.log(r, out)
 	case api.Dmesg.Topic:
 		return s.dmesg(r, out)
 	case api.Stats.Topic:
@@ -109,7 +115,70 @@ func (s *brokerService) attrs() map[string]string {
 		a["tbon.parent"] = strconv.Itoa(int(c.links[id].hop.Rank))
 	}
 	a["tbon.children"] = s.children()
+	maps.Copy(a, s.set)
 	return a
+}
+
+// Limits of what users set and log.
+const (
+	maxAttrs    = 1000
+	maxAttr     = 64 << 10 // bytes of a value
+	maxAttrName = 255
+	maxLogText  = 4096
+)
+
+// setattr sets an attribute that is not one of the broker's own.
+func (s *brokerService) setattr(r *rpc.Request, out *reactor.Out) error {
+	req, err := api.AttrSet.Decode(r)
+	if err != nil {
+		return err
+	}
+	_, known := s.attrs()[req.Name]
+	_, own := s.set[req.Name]
+	switch {
+	case req.Name == "" || len(req.Name) > maxAttrName || strings.ContainsFunc(req.Name, func(c rune) bool { return c <= ' ' || unicode.IsControl(c) }):
+		return wire.Errorf(wire.Invalid, "%.80q cannot be the name of an attribute", req.Name)
+	case len(req.Value) > maxAttr:
+		return wire.Errorf(wire.TooLarge, "an attribute has at most %d bytes, not %d", maxAttr, len(req.Value))
+	case known && !own:
+		return wire.Errorf(wire.Denied, "attribute %q is the broker's own and cannot be set", req.Name)
+	case !own && !req.Create:
+		return wire.Errorf(wire.NotFound, "there is no attribute %q (--force makes it)", req.Name)
+	case !own && len(s.set) >= maxAttrs:
+		return wire.Errorf(wire.TooLarge, "%d attributes have been set, which is the limit", len(s.set))
+	}
+	s.set[req.Name] = req.Value
+	out.Reply(r, api.Empty{})
+	return nil
+}
+
+// log writes a user's line.
+func (s *brokerService) log(r *rpc.Request, out *reactor.Out) error {
+	req, err := api.LogAppend.Decode(r)
+	switch {
+	case err != nil:
+		return err
+	case len(req.Text)+len(req.App) > maxLogText:
+		return wire.Errorf(wire.TooLarge, "a line has at most %d bytes, not %d", maxLogText, len(req.Text)+len(req.App))
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, req.Level):
+		return wire.Errorf(wire.Invalid, "%.80q is no level: debug, info, warn or error", req.Level)
+	}
+	if req.App == "" {
+		req.App = "logger"
+	}
+	s.core.logf(req.Level, oneLine(req.App)+": "+oneLine(req.Text))
+	out.Reply(r, api.Empty{})
+	return nil
+}
+
+// oneLine replaces what would garble a log.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // children lists the ranks of the children, with commas.
@@ -129,8 +198,13 @@ func (s *brokerService) dmesg(r *rpc.Request, out *reactor.Out) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range s.lines {
-		out.Next(r, l)
+	for i := range s.lines {
+		if !req.New {
+			out.Next(r, s.lines[i])
+		}
+	}
+	if req.Clear {
+		s.lines = nil
 	}
 	if !req.Follow {
 		out.End(r)

@@ -56,6 +56,27 @@ type (
 	}
 )
 
+// AttrSet sets an attribute of the targeted broker that nobody but users reads. Denied for those of the broker itself; NotFound for one
+// that is not there, unless Create.
+var AttrSet = rpc.Method[AttrSetReq, Empty]{Topic: "broker.setattr", Idempotent: true}
+
+// AttrSetReq names an attribute and its value.
+type AttrSetReq struct {
+	Name   string `msgpack:"name"`
+	Value  string `msgpack:"value"`
+	Create bool   `msgpack:"create,omitempty"`
+}
+
+// LogAppend writes a line into the targeted broker's log.
+var LogAppend = rpc.Method[LogAppendReq, Empty]{Topic: "broker.log"}
+
+// LogAppendReq is a line: Level is debug, info, warn or error.
+type LogAppendReq struct {
+	Level string `msgpack:"l"`
+	App   string `msgpack:"app,omitempty"` // who writes
+	Text  string `msgpack:"m"`
+}
+
 // Dmesg streams the log ring of the targeted broker: what there is, then, with Follow, what comes.
 var Dmesg = rpc.Method[DmesgReq, DmesgLine]{Topic: "broker.dmesg", Stream: true, Idempotent: true}
 
@@ -63,6 +84,8 @@ type (
 	// DmesgReq asks for the log.
 	DmesgReq struct {
 		Follow bool `msgpack:"follow"`
+		New    bool `msgpack:"new,omitempty"`   // without what there is
+		Clear  bool `msgpack:"clear,omitempty"` // forget what there is
 	}
 	// DmesgLine is one entry.
 	DmesgLine struct {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource/hostlist"
 	"github.com/spf13/cobra"
 )
 
@@ -22,6 +25,9 @@ Exit codes: 0, or 1 when there is no such attribute.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.connected(cmd.Context(), func(c *client.Client) error {
 				rep, err := call(cmd.Context(), c, api.AttrGet, rankTarget(rank), api.AttrReq{Name: args[0]})
+				if err != nil && args[0] == "hostlist" {
+					rep.Value, err = hostlistAttr(cmd.Context(), c)
+				}
 				if err != nil {
 					return err
 				}
@@ -32,4 +38,19 @@ Exit codes: 0, or 1 when there is no such attribute.`,
 	}
 	cmd.Flags().IntVarP(&rank, "rank", "r", -1, "ask the broker with this `RANK`")
 	return cmd
+}
+
+// hostlistAttr is Flux's attribute hostlist, the hosts of the brokers by rank, which only the leader can know.
+func hostlistAttr(ctx context.Context, c *client.Client) (string, error) {
+	tree, err := call(ctx, c, api.OverlayStatus, wire.Any, api.Empty{})
+	if err != nil {
+		return "", err
+	}
+	var hosts []string
+	for _, m := range tree.Members {
+		if m.State != "left" {
+			hosts = append(hosts, m.Host)
+		}
+	}
+	return hostlist.Encode(hosts), nil
 }

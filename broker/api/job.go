@@ -8,7 +8,7 @@ import (
 
 // Submit submits jobs and arrays; answered when all of them are durable, or with an error and none of them accepted.
 // Token makes it safe to send again after Lost: the store answers with the same ids. Errors: Invalid (names the item),
-// Unsatisfiable, TooLarge, Unavailable.
+// Unsatisfiable, TooLarge, Unavailable; with Once Exists and NotFound.
 var Submit = rpc.Method[SubmitReq, SubmitRep]{Topic: "job.submit", Idempotent: true}
 
 type (
@@ -25,12 +25,19 @@ type (
 		Params  bool   `msgpack:"params,omitempty"`  // its elements have parameters, all uploaded under Token (job.params)
 		Follow  string `msgpack:"follow,omitempty"`  // key of an open job.follow that is told of it …
 		Tag     int    `msgpack:"tag,omitempty"`     // … under this tag
+		Digest  string `msgpack:"digest,omitempty"`  // with Once: equal for equal content
+		Name    string `msgpack:"name,omitempty"`    // with Once: the job's, for messages
 	}
 	// SubmitReq is a batch.
 	SubmitReq struct {
 		Token string       `msgpack:"token"`
 		Items []SubmitItem `msgpack:"items"`
 		Envs  [][]byte     `msgpack:"envs,omitempty"` // NAME=value, each ended by NUL
+		// Once is the key of a submission that is made once however often it is sent, for ever: Token is made of it. If it was sent before
+		// with the same Digests its ids are the answer; with others the error is Exists. Probe: NotFound if it was not sent before.
+		Once    string `msgpack:"once,omitempty"`
+		Probe   bool   `msgpack:"probe,omitempty"`
+		Uploads string `msgpack:"uploads,omitempty"` // the token under which parameters were uploaded, if it is not Token
 	}
 	// SubmitRep has the id of each item: the job's, or the array's (element i has id array+1+i).
 	SubmitRep struct {

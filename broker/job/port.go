@@ -53,6 +53,7 @@ type (
 		Token   string // client token and item: "token/3"; empty = none. Unique: for deduplication after recovery
 		Submit  float64
 		Params  uint64 // set of its elements' parameters, 0 = none: its UploadRow goes away with this row
+		Digest  string // of what was submitted under a key for ever
 	}
 	// ElementRow is one finished element.
 	ElementRow struct {

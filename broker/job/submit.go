@@ -9,7 +9,7 @@ func (m *Machine) onSubmitted(ev Submitted) {
 	for i := range ev.Items {
 		it := &ev.Items[i]
 		a := &array{spec: it.Spec, env: it.Env, pending: it.N, watched: it.Watched, follow: it.Followed, row: ArrayRow{ID: m.newID(it.N), N: it.N, Spec: it.Spec.ID,
-			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params}}
+			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params, Digest: it.Digest}}
 		if it.NewSpec {
 			m.txn.Specs = append(m.txn.Specs, SpecRow{it.Spec.ID, it.Spec.JSON})
 		}

@@ -60,6 +60,7 @@ type (
 		Params  uint64 // set of parameters, 0 = none
 
 		Followed bool // Actions.Finished and Streamed tell of its elements
+		Digest   string
 	}
 	// Uploaded: chunks of a set of parameters came; New begins the set.
 	Uploaded struct {

@@ -65,10 +65,18 @@ func (u *uploads) take(token string, n int) (uint64, error) {
 	return up.set, nil
 }
 
+// uploadToken is the one under which parameters of an item were uploaded.
+func uploadToken(req *api.SubmitReq, i int) string {
+	if req.Uploads != "" {
+		return itemToken(req.Uploads, i)
+	}
+	return itemToken(req.Token, i)
+}
+
 // forget forgets what was submitted.
-func (u *uploads) forget(token string, items int) {
-	for i := 0; i < items && len(u.known) > 0; i++ {
-		delete(u.known, itemToken(token, i))
+func (u *uploads) forget(req *api.SubmitReq) {
+	for i := 0; i < len(req.Items) && len(u.known) > 0; i++ {
+		delete(u.known, uploadToken(req, i))
 	}
 }
 
@@ -213,7 +221,7 @@ func (s *Service) withParams(r *rpc.Request, req api.SubmitReq) error {
 	var tokens []string
 	for i := range req.Items {
 		if req.Items[i].Params {
-			tokens = append(tokens, itemToken(req.Token, i))
+			tokens = append(tokens, uploadToken(&req, i))
 		}
 	}
 	if len(tokens) == 0 {
@@ -224,7 +232,7 @@ func (s *Service) withParams(r *rpc.Request, req api.SubmitReq) error {
 	}
 	s.lookUp(tokens, func(err error) {
 		// The same submission may have come twice while the store was asked.
-		if ids, known := s.tokens.find(req.Token); err == nil && known {
+		if ids, known := s.tokens.find(req.Token); err == nil && known && req.Once == "" {
 			s.replySubmitted(r, ids)
 			return
 		}

@@ -119,8 +119,12 @@ func (r *rig) do(effect any) {
 
 func (r *rig) request(topic string, body any) uint64 {
 	r.tag++
-	r.in(&rpc.Request{Topic: topic, Body: rpc.Payload{Value: body}, Peer: "test", Tag: r.tag})
+	r.in(r.asRequest(topic, body))
 	return r.tag
+}
+
+func (r *rig) asRequest(topic string, body any) *rpc.Request {
+	return &rpc.Request{Topic: topic, Body: rpc.Payload{Value: body}, Peer: "test", Tag: r.tag}
 }
 
 // reply is the only answer to a request.

@@ -34,6 +34,10 @@ func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
 	if len(req.Token) > maxToken {
 		return wire.Errorf(wire.TooLarge, "the token has %d bytes; the limit is %d", len(req.Token), maxToken)
 	}
+	if req.Once != "" {
+		s.submitOnce(r, req)
+		return nil
+	}
 	switch ids, known := s.tokens.find(req.Token); {
 	case known:
 		s.replySubmitted(r, ids)
@@ -105,12 +109,12 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 		if err := s.item(&req.Items[i], envs, &items[i]); err != nil {
 			return itemError(err, i, len(req.Items))
 		}
-		items[i].User = r.User
+		items[i].User, items[i].Digest = r.User, req.Items[i].Digest
 		if req.Token != "" {
 			items[i].Token = itemToken(req.Token, i)
 		}
 		if req.Items[i].Params {
-			set, err := s.uploads.take(itemToken(req.Token, i), items[i].N)
+			set, err := s.uploads.take(uploadToken(&req, i), items[i].N)
 			if err != nil {
 				return itemError(err, i, len(req.Items))
 			}
@@ -118,7 +122,7 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 		}
 	}
 	s.intern.markNew(items)
-	s.uploads.forget(req.Token, len(items))
+	s.uploads.forget(&req)
 	a := s.m.Step(s.now, job.Submitted{Items: items})
 	ids := a.IDs
 	s.follows.add(req.Items, ids)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -21,6 +22,7 @@ type submitCmd struct {
 	source   sourceOptions
 	cc, bcc  string
 	array    string
+	once     string
 	wait     bool
 	watch    bool
 	progress bool
@@ -46,16 +48,27 @@ string what it holds); FROND_LINE has the line, FROND_ENTRY the item as JSON.
 
 The job gets this command's environment, working directory and resource limits.
 
+With --once=KEY nothing is submitted if the same was submitted under this key before: the ids of then
+are printed, and --wait waits for those jobs. So a script that is run again with the same --statedir
+goes on where it was. It is the same when command, options and parameters are (not the environment);
+another submission under the same key is an error.
+
 Exit codes: 0 when submitted; with --wait or --watch the largest exit code of the jobs
 (128 + the signal for a signal), 1 for a job that ended by an exception without one.`,
 		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
   frond submit --cc=1-1000 --output='out.{cc}' ./sweep --seed={cc}
   frond submit --array=1-1000%50 --retries=2 ./job.sh {cc}
+  frond submit --once=step1 --wait --cc=1-100 ./step1 {cc}
   frond submit --each-line=files.txt gzip {line}
   frond submit --wait --progress --quiet --cc=0-99 ./step {cc}`,
 		Args: needCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
+			if cmd.Flags().Changed("once") {
+				if err := checkKey(o.once); err != nil {
+					return err
+				}
+			}
 			return o.run(cmd.Context(), e)
 		},
 	}
@@ -64,6 +77,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 	f.StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`: 1-100 or 3,5,7")
 	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
 	f.StringVar(&o.array, "array", "", "as --cc, in Slurm's spelling: `SPEC` is 1-100, 0-90:10 or 1-1000%50 (50 at once)")
+	f.StringVar(&o.once, "once", "", "submit nothing if it was submitted under `KEY` before: the same ids again")
 	o.addArray(cmd)
 	o.source.add(cmd)
 	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
@@ -86,6 +100,7 @@ func (o *submitCmd) run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer c.Close()
+	batch.once = o.once
 	ids, err := batch.submit(ctx, c)
 	if err != nil {
 		return err
@@ -120,6 +135,14 @@ func (o *submitCmd) make(e *env) (*batch, error) {
 	return o.batch(cc, o.bcc, os.Environ(), o.watch)
 }
 
+// jobName is the name that the job will have.
+func (o *submitOptions) jobName() string {
+	if o.name != "" {
+		return o.name
+	}
+	return filepath.Base(o.command[0])
+}
+
 // printIDs prints the ids of all jobs, an array's elements one by one.
 func (o *submitCmd) printIDs(e *env, b *batch, ids []jobspec.ID) error {
 	if o.json {
@@ -152,6 +175,10 @@ type batch struct {
 	dry   []func() ([]byte, error) // the jobspec of each job as --dry-run shows it
 	// params has the parameters of the elements of those items that have some (item.Params), by the item's place
 	params map[int]iter.Seq[[]string]
+	// once is a key: what was submitted under it before is not submitted again; content tells whether it is the same
+	once    string
+	content [][]byte
+	names   []string // of the jobs
 }
 
 // batch makes the items of the options: one item, a job or an array, unless {cc} stands where it makes the jobs differ in more than
@@ -208,6 +235,11 @@ func (b *batch) add(o *submitOptions, environ []string, item api.SubmitItem, set
 	if item.Flags, err = parseSubmitFlags(o.flags); err != nil {
 		return err
 	}
+	content, err := o.content(spec)
+	if err != nil {
+		return err
+	}
+	b.content, b.names = append(b.content, content), append(b.names, o.jobName())
 	item.Env = b.envIndex(vars.bytes())
 	b.items = append(b.items, item)
 	if o.dryRun {
@@ -286,25 +318,39 @@ func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, err
 	var ids []jobspec.ID
 	for first := 0; first < len(b.items); {
 		n, size := 0, 0
-		for first+n < len(b.items) && n < maxItems && (n == 0 || size+len(b.items[first+n].Spec) < maxSpecs) {
-			size += len(b.items[first+n].Spec)
+		for first+n < len(b.items) && n < maxItems && (n == 0 || size+len(b.content[first+n]) < maxSpecs) {
+			size += len(b.content[first+n]) // not of the jobspec: the same batch is always cut in the same places
 			n++
 		}
-		req := b.request(first, n)
-		if err := b.uploadParams(ctx, c, req.Token, first, n); err != nil {
-			return ids, err
-		}
-		rep, err := client.Call(ctx, c, api.Submit, req)
+		some, err := b.submitPart(ctx, c, first, n)
 		if err != nil {
 			return ids, err
 		}
-		if len(rep.IDs) != n {
-			return ids, fmt.Errorf("the instance answered %d ids for %d jobs", len(rep.IDs), n)
+		if len(some) != n {
+			return ids, fmt.Errorf("the instance answered %d ids for %d jobs", len(some), n)
 		}
-		ids = append(ids, rep.IDs...)
+		ids = append(ids, some...)
 		first += n
 	}
 	return ids, nil
+}
+
+// submitPart sends one request, of n items from the first on.
+func (b *batch) submitPart(ctx context.Context, c *client.Client, first, n int) ([]jobspec.ID, error) {
+	req := b.request(first, n)
+	uploads := req.Token
+	if b.once != "" {
+		ids, err := b.asOnce(ctx, c, &req, first)
+		if err != nil || ids != nil {
+			return ids, err
+		}
+		uploads = req.Uploads
+	}
+	if err := b.uploadParams(ctx, c, uploads, first, n); err != nil {
+		return nil, err
+	}
+	rep, err := client.Call(ctx, c, api.Submit, req)
+	return rep.IDs, err
 }
 
 // request is the part of the batch from item first on, with the environments it uses.

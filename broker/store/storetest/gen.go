@@ -84,6 +84,7 @@ func (g *Gen) submissions(t *job.Txn) {
 		if g.number("named", 0, 2) == 0 {
 			row.Name, row.Env, row.Flags = fmt.Sprintf("name%d", k%2), uint64(1+k%2), 4
 			row.Token = fmt.Sprintf("tok%d/%d", row.ID, k)
+			row.Digest = fmt.Sprintf("d%d", k%2)
 		}
 		if set, n := g.model.UploadOf(uploadToken); n > 1 && len(t.Arrays) == 0 && g.number("with parameters", 0, 1) == 1 {
 			row.N, row.CC, row.Params = n, "", set

@@ -37,7 +37,10 @@ type (
 		Task int
 		Data []byte
 		EOF  bool
+		Window
 	}
+	// Window is the size of a task's terminal; zero = as it is.
+	Window struct{ Rows, Cols int }
 	// Fence ends the barrier that the run's tasks are in. Pairs (key, value, key, value, …) are what the tasks of the whole job have
 	// put. Nothing happens when the run is gone.
 	Fence struct {

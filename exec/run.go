@@ -272,7 +272,7 @@ func (m *Machine) onInput(ev Input) {
 	if ev.Session != m.session || r == nil || r.over || r.mock {
 		return
 	}
-	m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF})
+	m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})
 }
 
 // memory is the set of the last n refs added.

@@ -172,6 +172,7 @@ type (
 		Task    int
 		Data    []byte
 		EOF     bool
+		Window
 	}
 	// FenceReply answers the CallFence with that number. Failed: ask again.
 	FenceReply struct {

@@ -83,8 +83,8 @@ type ShellOptions struct {
 // PTY says which tasks have a terminal (shell option pty).
 type PTY struct {
 	Ranks       string // idset of task ranks, "all", "" = none
-	Interactive bool   // task 0's output and input belong to who is attached: task 0 waits for them
-	Capture     bool   // its output goes to the store, too
+	Interactive bool   // who is attached lends its own terminal to task 0
+	Rows, Cols  int    // of the terminals, until somebody says otherwise; 0 = 24 × 80
 }
 
 // Output says where one stream goes.

@@ -81,11 +81,15 @@ func numbering(v any) (Numbering, error) {
 	return ParseNumbering(text)
 }
 
-// fillPTY reads true, or {ranks, capture, interactive}.
+// The size of a terminal that nobody looks at.
+const defaultRows, defaultCols = 24, 80
+
+// fillPTY reads true, or {ranks, interactive, rows, cols}; output is always captured, so that capture means nothing.
 func (sh *ShellOptions) fillPTY(v any) error {
+	p := PTY{Ranks: "0", Rows: defaultRows, Cols: defaultCols}
 	if on, err := optFlag(v, false); err == nil {
 		if on {
-			sh.PTY = PTY{Ranks: "0", Capture: true}
+			sh.PTY = p
 		}
 		return nil
 	}
@@ -93,12 +97,14 @@ func (sh *ShellOptions) fillPTY(v any) error {
 	if err != nil {
 		return err
 	}
-	p := PTY{Ranks: "0"}
 	if p.Interactive, err = optFlag(m.get("interactive"), false); err != nil {
 		return at("interactive", err)
 	}
-	if p.Capture, err = optFlag(m.get("capture"), !p.Interactive); err != nil {
-		return at("capture", err)
+	if p.Rows, err = optInt(m.get("rows"), p.Rows, 1, 0xffff); err != nil {
+		return at("rows", err)
+	}
+	if p.Cols, err = optInt(m.get("cols"), p.Cols, 1, 0xffff); err != nil {
+		return at("cols", err)
 	}
 	switch r := m.get("ranks").(type) {
 	case nil:

@@ -127,7 +127,7 @@ func TestShellOptionsOfTasks(t *testing.T) {
 	require.Equal(t, "off", sh.PMI)
 	require.True(t, sh.PMINoMap)
 	require.Equal(t, Numbering{"cyclic", "2"}, sh.Numbering)
-	require.Equal(t, PTY{Ranks: "0", Interactive: true}, sh.PTY)
+	require.Equal(t, PTY{Ranks: "0", Interactive: true, Rows: 24, Cols: 80}, sh.PTY)
 	require.Equal(t, map[string]string{"A": "{{id}}"}, sh.EnvExpand)
 	require.Equal(t, 2, sh.Verbose)
 	js, err = parse(`{"pty":{"ranks":"all"}}`)

@@ -160,6 +160,8 @@ type (
 		Task    int    `msgpack:"task"` // -1 = all tasks; -2-r = all but r
 		Data    []byte `msgpack:"data"`
 		EOF     bool   `msgpack:"eof"`
+		Rows    int    `msgpack:"rows,omitempty"` // the size of the terminals of the tasks named has changed
+		Cols    int    `msgpack:"cols,omitempty"`
 	}
 
 	// ExecFenceReq is what a broker's tasks have put before their Seq-th barrier: key, value, key, value, …

@@ -244,6 +244,8 @@ type InputReq struct {
 	Task int        `msgpack:"task"` // -1 = all; -2-r = all but r
 	Data []byte     `msgpack:"data"`
 	EOF  bool       `msgpack:"eof"`
+	Rows int        `msgpack:"rows,omitempty"` // of the terminal, if it has changed
+	Cols int        `msgpack:"cols,omitempty"`
 }
 
 // Raise posts an exception on jobs (cancel: Type "cancel", Severity 0). Kill signals their tasks.

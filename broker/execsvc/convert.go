@@ -67,7 +67,8 @@ func killRuns(req *api.ExecKillReq) (any, error) {
 }
 
 func input(req *api.ExecInputReq) (any, error) {
-	return exec.Input{Session: req.Session, Run: refOf(req.Run), Task: req.Task, Data: req.Data, EOF: req.EOF}, nil
+	return exec.Input{Session: req.Session, Run: refOf(req.Run), Task: req.Task, Data: req.Data, EOF: req.EOF,
+		Window: exec.Window{Rows: req.Rows, Cols: req.Cols}}, nil
 }
 
 func fenceAsked(r *rpc.Request) func(*api.ExecFenceReq) (any, error) {

@@ -119,7 +119,8 @@ func (s *Service) onInput(r *rpc.Request, req api.InputReq) error {
 	}
 	for i, rank := range ranks {
 		s.out.Call(reactor.Call{Topic: api.ExecInput.Topic, Target: rank, NoReply: true,
-			Body: api.ExecInputReq{Session: sessions[i], Run: ref(k), Task: req.Task, Data: req.Data, EOF: req.EOF}})
+			Body: api.ExecInputReq{Session: sessions[i], Run: ref(k), Task: req.Task, Data: req.Data, EOF: req.EOF,
+				Rows: req.Rows, Cols: req.Cols}})
 	}
 	s.out.Reply(r, api.Empty{})
 	return nil

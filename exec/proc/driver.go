@@ -195,6 +195,7 @@ func (d *Driver) feed(e exec.Feed) {
 	}
 	for i := range j.tasks {
 		if t := &j.tasks[i]; e.Task == t.rank || e.Task < 0 && -2-e.Task != t.rank {
+			resize(t.tty, e.Window)
 			t.stdin.add(e.Data, e.EOF)
 		}
 	}

@@ -41,7 +41,7 @@ func prepare(spec *exec.Spec) *prepared {
 		size += len(a)
 	}
 	sh := &js.Shell
-	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && size < maxPlain
+	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && sh.PTY.Ranks == "" && size < maxPlain
 	p.cudaSeen, p.ompSeen = p.has("CUDA_DEVICE_ORDER="), p.has("OMP_NUM_THREADS=")
 	p.size = size
 	texts := append([]string{sh.Stdin, sh.Stdout.Path, sh.Stderr.Path}, js.Command...)

@@ -40,6 +40,7 @@ type task struct {
 	spool   bool // writes to the slot's spool files
 	stdin   *feeder
 	pmi     *pmiConn
+	tty     *os.File // the master of its terminal
 	pumps   []*pump
 	started float64 // guarded by slot.mu
 }
@@ -59,7 +60,7 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 		for k, rank := range ranks {
 			t := task{job: j, part: p, rank: rank, local: k}
 			t.cpus = d.cpus(&t)
-			if ej.Watched && j.shell().Stdin == "" {
+			if ej.Watched && j.shell().Stdin == "" || j.shell().PTY.Has(rank) {
 				t.stdin = newFeeder()
 			}
 			j.tasks = append(j.tasks, t)

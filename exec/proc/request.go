@@ -53,7 +53,7 @@ func (s *slot) request(t *task, io *stdio) *spawner.Request {
 	r := &spawner.Request{Dir: j.dir(s.d), Argv: j.argv(s.d, t), Env: [][]byte{j.prep.env, s.env}, RLimits: j.prep.rlimits,
 		CPUs: t.cpus, Umask: sh.Umask, Nice: sh.Nice}
 	if io != nil {
-		r.FDs, r.Files = io.fds, io.files
+		r.FDs, r.Files, r.TTY = io.fds, io.files, io.tty
 	} else {
 		s.fds = [3]spawner.FD{{Target: 0, Source: spawner.Null}, {Target: 1, Source: spawner.SpoolOut}, {Target: 2, Source: spawner.SpoolErr}}
 		r.FDs = s.fds[:]

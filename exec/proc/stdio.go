@@ -23,16 +23,23 @@ type stdio struct {
 	files []*os.File // to be sent
 	mine  []*os.File // of files, those to be closed when they have been
 	input *os.File   // our end of stdin
+	tty   bool       // the task has a terminal
 }
 
 // openStdio opens what a task needs.
 func (d *Driver) openStdio(t *task) (*stdio, error) {
 	j, sh := t.job, t.job.shell()
 	io := &stdio{t: t, fds: make([]spawner.FD, 3, 4)}
-	t.spool = len(j.tasks) == 1 && !j.Watched && !sh.Unbuffered
-	err := io.openInput(d)
+	pty := sh.PTY.Has(t.rank)
+	t.spool = len(j.tasks) == 1 && !j.Watched && !sh.Unbuffered && !pty
+	var err error
+	if pty {
+		err = io.openPTY()
+	} else {
+		err = io.openInput(d)
+	}
 	for i, out := range []jobspec.Output{sh.Stdout, sh.Stderr} {
-		if err == nil {
+		if err == nil && (!pty || out.Path != "") {
 			err = io.openOutput(d, i+1, out)
 		}
 	}
@@ -313,6 +320,9 @@ type feeder struct {
 	eof    bool
 	closed bool
 	file   *os.File
+
+	terminal bool // the end of input is a character
+	last     byte // written
 }
 
 func newFeeder() *feeder {
@@ -360,12 +370,18 @@ func (f *feeder) run(d *Driver, w *os.File) {
 	for {
 		data := f.next()
 		if data == nil {
-			return
+			break
 		}
 		if _, err := w.Write(data); err != nil {
 			f.close()
 			return
 		}
+		if f.terminal {
+			f.last = data[len(data)-1]
+		}
+	}
+	if f.terminal {
+		_, _ = w.Write(endOfInput(f.last)) // a task that is dead does not care
 	}
 }
 

@@ -10,7 +10,7 @@
 //     them before it reports, so a report means that nothing of the task is left.
 //   - It holds descriptor 3, one end of a socket pair. When the other end closes, because the broker closed it or was killed, it
 //     kills and reaps what it runs and exits.
-//   - The task's main process leads a process group, in the slot's session, has default signal dispositions, no descriptor but the ones asked for, and dies
+//   - The task's main process leads a process group, in the slot's session (one with a terminal: a session of its own), has default signal dispositions, no descriptor but the ones asked for, and dies
 //     with its spawner (PR_SET_PDEATHSIG).
 //   - A task that ends within 3 ms makes one report, not two.
 //

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -284,10 +285,10 @@ static int child_main(void *unused) {
 	(void)unused;
 #define STEP(s, cond) do { child.step = s; if (!(cond)) goto failed; } while (0)
 	// A process group, not a session: the kernel makes a scheduling group of each session, at 30 µs a task. The slot's is enough.
-	STEP(STEP_GROUP, setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+	STEP(STEP_GROUP, (r->tty ? setsid() > 0 : setpgid(0, 0) == 0) && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
 	if (r->umask >= 0) umask(r->umask);
 	if (r->nice) STEP(STEP_NICE, setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + r->nice) == 0);
-	STEP(STEP_FILES, place_files() == 0);
+	STEP(STEP_FILES, place_files() == 0 && (!r->tty || ioctl(0, TIOCSCTTY, 0) == 0));
 	if (*child.cwd) STEP(STEP_CHDIR, chdir(child.cwd) == 0);
 	STEP(STEP_RLIMIT, set_rlimits() == 0);
 	sigprocmask(SIG_SETMASK, &none_mask, NULL);

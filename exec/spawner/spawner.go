@@ -48,6 +48,7 @@ type Request struct {
 	CPUs    []int // machine cpus; none = no binding
 	Umask   int   // -1 = the broker's
 	Nice    int
+	TTY     bool // descriptor 0 is a terminal: it becomes the controlling one of the task, in a session of its own
 }
 
 // Kind of a Report.
@@ -192,6 +193,9 @@ func (s *Spawner) encode(r *Request) {
 	aff := affinity(r.CPUs)
 	h := C.struct_req{_type: C.REQ_START, nargs: C.uint32_t(len(r.Argv)), nfds: C.uint32_t(len(r.FDs)), nrlims: C.uint32_t(len(r.RLimits)),
 		naff: C.uint32_t(len(aff)), umask: C.int32_t(r.Umask), nice: C.int32_t(r.Nice), files: C.int32_t(len(r.Files))}
+	if r.TTY {
+		h.tty = 1
+	}
 	b := append(s.buf[:0], unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))...)
 	for _, f := range r.FDs {
 		b = binary.NativeEndian.AppendUint32(b, uint32(int32(f.Target)))

@@ -149,7 +149,26 @@ func (m *Machine) sideOver(s *side, t float64) {
 		r.phase, r.limitAt = inTasks, 0
 		m.reschedule(r)
 		m.act(Launch{[]*Job{&r.job}})
+		for _, ev := range r.input {
+			m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})
+		}
+		r.input = nil
 	}
+}
+
+// maxHeldInput bounds what a run holds of standard input until its tasks are there.
+const maxHeldInput = 16 << 20
+
+func (m *Machine) holdInput(r *run, ev Input) {
+	size := len(ev.Data)
+	for _, held := range r.input {
+		size += len(held.Data)
+	}
+	if size > maxHeldInput {
+		m.log("warn", "standard input is dropped: too much came during a prolog", "job", r.job.Ref.Job.String())
+		return
+	}
+	r.input = append(r.input, ev)
 }
 
 func (s *side) failure(what string) string {

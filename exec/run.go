@@ -30,6 +30,7 @@ type run struct {
 	ask    *fenceAsk // the one that is asked for
 
 	phase    phase
+	input    []Input // that came during the prolog
 	side     *side     // the command of a prolog or epilog that runs
 	commands []command // of the phase, to come
 	endedAt  float64   // epoch seconds when the last task ended, in the epilog
@@ -269,7 +270,11 @@ func (m *Machine) forget(r *run) {
 
 func (m *Machine) onInput(ev Input) {
 	r := m.runs[ev.Run]
-	if ev.Session != m.session || r == nil || r.over || r.mock {
+	if ev.Session != m.session || r == nil || r.over || r.mock || r.phase == inEpilog {
+		return
+	}
+	if r.phase == inProlog {
+		m.holdInput(r, ev)
 		return
 	}
 	m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})

@@ -22,6 +22,9 @@ type feeder struct {
 	rest   bool  // the other tasks get no input from anyone: end theirs
 }
 
+// errLeft ends a feed without ending the task's input.
+var errLeft = errors.New("the job was left alone")
+
 // feed passes in on until its end, which it passes on too. It returns when the job no longer takes input. Nobody can end a read
 // from a terminal, so the goroutine of feed may outlive the command's work by the life of the process.
 func (f *feeder) feed(ctx context.Context, in io.Reader) {
@@ -33,6 +36,9 @@ func (f *feeder) feed(ctx context.Context, in io.Reader) {
 	}
 	for {
 		n, err := in.Read(buf)
+		if errors.Is(err, errLeft) {
+			return
+		}
 		end := err != nil
 		if n > 0 || end {
 			if f.send(ctx, append([]byte(nil), buf[:n]...), end) != nil {
@@ -49,6 +55,15 @@ func (f *feeder) send(ctx context.Context, data []byte, eof bool) error {
 	var errs error
 	for _, t := range f.tasks {
 		errs = errors.Join(errs, f.input(ctx, api.InputReq{ID: f.id, Task: t, Data: data, EOF: eof}))
+	}
+	return errs
+}
+
+// resize tells the terminals of the tasks their size.
+func (f *feeder) resize(ctx context.Context, rows, cols int) error {
+	var errs error
+	for _, t := range f.tasks {
+		errs = errors.Join(errs, f.input(ctx, api.InputReq{ID: f.id, Task: t, Rows: rows, Cols: cols}))
 	}
 	return errs
 }

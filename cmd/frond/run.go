@@ -30,6 +30,9 @@ func newRunCmd(e *env) *cobra.Command {
 to task 0 (--input names other tasks or a file). Ctrl-C sends SIGINT to the tasks, twice within
 two seconds cancels the job, Ctrl-C Ctrl-Z detaches: the command ends with 0 and the job goes on.
 
+With -o pty task 0 has a terminal of its own, with -o pty.interactive this one: all keys go to it,
+and ~. at the beginning of a line leaves the job alone (frond job attach lends the terminal again).
+
 Exit codes: the largest of the tasks' (128 + the signal for a task that died of one);
 1 when an exception ended the job without one, or when it could not be submitted.`,
 		Example: `  frond run -N2 -n8 -l hostname
@@ -47,6 +50,7 @@ Exit codes: the largest of the tasks' (128 + the signal for a task that died of 
 }
 
 func (o *runCmd) run(ctx context.Context, e *env) error {
+	o.addWindow(e)
 	batch, err := o.batch(o.cc, o.bcc, os.Environ(), true)
 	if err != nil {
 		return err
@@ -93,6 +97,7 @@ type foreground struct {
 	quiet  bool
 	stdin  []int // task ranks that get standard input; empty = none
 	events func(*api.Event)
+	back   func() // restores the terminal that the job was lent; nil = it was not
 
 	own      bool // the job is this command's: it ends when nobody reads its output
 	readOnly bool // pass on neither input nor signals
@@ -107,13 +112,23 @@ func (f *foreground) run(ctx context.Context) error {
 	if !f.readOnly {
 		defer signals.watch()()
 	}
-	if in := f.env.usableInput(); in != nil && len(f.stdin) > 0 && !f.readOnly {
+	if f.interactive(ctx) {
+		back, err := f.lend(ctx, signals)
+		if err != nil {
+			return err
+		}
+		defer back()
+		f.back, f.raw = back, true
+	} else if in := f.env.usableInput(); in != nil && len(f.stdin) > 0 && !f.readOnly {
 		go (&feeder{client: f.client, id: f.id, tasks: f.stdin, rest: f.own}).feed(ctx, in)
 	}
 	out := newOutputWriter(f.env.stdout, f.env.stderr, f.label)
 	out.raw = f.raw
 	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events}
 	end, err := a.run(ctx)
+	if f.back != nil {
+		f.back()
+	}
 	switch {
 	case signals.detached():
 		return nil

@@ -79,3 +79,33 @@ func TestNarrowTerminal(t *testing.T) {
 	tm.enter("frond jobs -a; frond list; frond resource list; frond resource status; frond overlay status; frond jobs --help >/dev/null; echo code $?\n")
 	tm.await("code 0\r")
 }
+
+// TestALentTerminal: with pty.interactive a job's task 0 has the terminal: its size, its keys, and ~. leaves the job alone.
+func TestALentTerminal(t *testing.T) {
+	tm := openShell(t, 91)
+	tm.enter("frond run -o pty.interactive sh -c 'stty size; stty raw; echo up; dd bs=1 count=1 2>/dev/null | od -c; stty -raw; exit 4'; echo code $?\n")
+	tm.await("24 91\r")
+	tm.await("up")
+	tm.enter("\x03")
+	tm.await("003")
+	tm.await("code 4\r")
+
+	tm.enter("frond run -o pty.interactive sh -c 'trap \"echo got it; exit 3\" INT; echo up; while :; do sleep 0.05; done'; echo code $?\n")
+	tm.await("up\r")
+	tm.enter("\x03")
+	tm.await("got it\r")
+	tm.await("code 3\r")
+
+	tm.enter("frond run --job-name kept -o pty.interactive sh -c 'echo up; read line; echo \"line: $line\"'; echo code $?\n")
+	tm.await("up\r")
+	tm.enter("~.")
+	tm.await("goes on; 'frond job attach ")
+	tm.await("code 0\r")
+	tm.enter("frond job attach $(frond jobs -n -o '{id}' --name=kept); echo code $?\n")
+	tm.await("up\r")
+	tm.enter("typed\r")
+	tm.await("line: typed\r")
+	tm.await("code 0\r")
+	tm.enter("echo still $((40 + 2))\n")
+	tm.await("still 42\r")
+}

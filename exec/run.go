@@ -30,7 +30,7 @@ type run struct {
 	ask    *fenceAsk // the one that is asked for
 
 	phase    phase
-	input    []Input // that came during the prolog
+	input    []Input   // that came during the prolog
 	side     *side     // the command of a prolog or epilog that runs
 	commands []command // of the phase, to come
 	endedAt  float64   // epoch seconds when the last task ended, in the epilog

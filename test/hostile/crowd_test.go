@@ -99,6 +99,13 @@ func neverReads(t *testing.T, in *instance) {
 	require.NoError(t, err)
 	event, err := msgpack.Marshal(&api.EventMsg{Topic: "e", Body: make([]byte, 1<<20)})
 	require.NoError(t, err)
+	_, err = client.Call(t.Context(), in.dial(t, 0), api.KVSCommit, api.KVSCommitReq{Ops: []api.KVSOp{
+		{Kind: api.KVSPut, Key: "big", Data: make([]byte, 15<<20)}, {Kind: api.KVSPut, Key: "small", Data: make([]byte, api.KVSInline)}}})
+	require.NoError(t, err)
+	read, err := msgpack.Marshal(&api.KVSReadReq{Key: "big"})
+	require.NoError(t, err)
+	get, err := msgpack.Marshal(&api.KVSGetReq{Key: "small"})
+	require.NoError(t, err)
 	big := in.submit(t, in.frond(t, "submit", "--dry-run", "--env-remove=*", "-n1", "/bin/sh", "-c", "head -c 10000000 /dev/zero"))
 	waitFor(t.Context(), t, in.dial(t, 0), []jobspec.ID{big})
 	attach, err := msgpack.Marshal(&api.AttachReq{ID: big, Output: true, Follow: true})
@@ -113,6 +120,8 @@ func neverReads(t *testing.T, in *instance) {
 		{"events of 1 MiB", api.PublishEvent.Topic, event, 200},
 		{"attaches to a job with 10 MB of output", api.Attach.Topic, attach, 100},
 		{"lists of 5,000 jobs", api.List.Topic, list, 200},
+		{"reads of a value of 15 MiB", api.KVSRead.Topic, read, 200},
+		{"reads of a small value", api.KVSGet.Topic, get, 100_000},
 	} {
 		for _, rank := range []int{0, 3} {
 			t.Run(fmt.Sprintf("%s, on rank %d", row.name, rank), func(t *testing.T) {

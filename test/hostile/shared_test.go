@@ -27,6 +27,7 @@ func TestOneInstanceOutlivesAll(t *testing.T) {
 		{"commands that cannot be started", badCommands},
 		{"ten thousand clients", tenThousand},
 		{"clients that never read", neverReads},
+		{"ten thousand watches of one key", tenThousandWatches},
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/frond-hpc/frond/broker"
 	"github.com/frond-hpc/frond/broker/execsvc"
 	"github.com/frond-hpc/frond/broker/jobsvc"
+	"github.com/frond-hpc/frond/broker/kvssvc"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/resourcesvc"
 	"github.com/frond-hpc/frond/broker/schedsvc"
@@ -85,7 +86,10 @@ func (w *world) leaderServices(n *node, cfg *overlay.Config) []reactor.Service {
 	js, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: lease, Size: w.cfg.Brokers, Now: w.Now()})
 	w.must(err)
 	n.job = js
-	return []reactor.Service{js, schedsvc.New(schedsvc.Config{}), resourcesvc.New(resourcesvc.Config{})}
+	keys, err := kvssvc.New(kvssvc.Config{Loaded: leader.KVS()})
+	w.must(err)
+	w.must(keys.Check())
+	return []reactor.Service{js, keys, schedsvc.New(schedsvc.Config{}), resourcesvc.New(resourcesvc.Config{})}
 }
 
 // resources are a broker's nodes: one, with the cores of the configuration.
@@ -108,6 +112,8 @@ func (n *node) assemble(cfg overlay.Config, services []reactor.Service, ex react
 		switch s.Name() {
 		case "exec":
 			sv.driver = ex
+		case "kvs":
+			sv.driver = n.w.stored
 		case "job":
 			sv.driver = n.w.watchStore(n.w.stored)
 		}
@@ -148,7 +154,9 @@ func (n *node) act(act any) {
 	case broker.ToService:
 		n.give(a.Name, a.In)
 	case broker.ToClient:
-		n.w.user.answer(n, a)
+		if !n.w.kv.answer(n, a) {
+			n.w.user.answer(n, a)
+		}
 	case broker.DropClient:
 		n.w.user.dropped(n, a.ID)
 	case broker.Joined:

@@ -56,6 +56,7 @@ type world struct {
 	names     []string         // of all places, in order; a place has at most one process
 	leader    *node
 	user      *user
+	kv        *kvUsers
 	processes int
 	dead      map[string]bool // uuids
 	finished  map[jobspec.ID]bool
@@ -131,6 +132,7 @@ func (w *world) begin() {
 		w.names = append(w.names, place(i))
 	}
 	w.user = newUser(w)
+	w.kv = newKVUsers(w)
 	w.startLeader()
 	for i := 1; i < w.cfg.Brokers; i++ {
 		w.boot(place(i), int32(i), false)
@@ -167,7 +169,7 @@ func (w *world) play() {
 }
 
 func (w *world) done() bool {
-	return w.calm && w.user.answered() && w.leader != nil && w.leader.alive && len(w.finished) == w.cfg.Jobs
+	return w.calm && w.kv.settled() && w.user.answered() && w.leader != nil && w.leader.alive && len(w.finished) == w.cfg.Jobs
 }
 
 func (w *world) stuck() {
@@ -196,6 +198,7 @@ func (w *world) crash(n *node) {
 		w.ended(n, id)
 	}
 	delete(w.byNode, n)
+	w.kv.lost(n)
 	if n == w.leader {
 		w.store.Crash()
 		w.user.lost()

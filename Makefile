@@ -7,6 +7,7 @@ SHELL := /bin/bash
 VERSION     := 0.1.0
 STATICCHECK := v0.8.2
 SEEDS       ?= 100
+ARCHS       ?= amd64 arm64
 ARGS        ?=
 
 export CGO_ENABLED := 1
@@ -66,6 +67,11 @@ bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
 	SEEDS=$(SEEDS) GOGC=off GOMEMLIMIT=4GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
 
+# VERSION is in the binary and in the names of the files. Compiler and sources are kept in dist/cache.
+.PHONY: dist
+dist: ## release tarballs in dist/, for ARCHS="amd64 arm64": one binary that needs glibc 2.17 and nothing else
+	VERSION=$(VERSION) scripts/dist/dist.sh $(ARCHS)
+
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -65,11 +65,11 @@ bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
 
 .PHONY: sim
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
-	SEEDS=$(SEEDS) GOGC=off GOMEMLIMIT=4GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
+	SEEDS=$(SEEDS) GOGC=300 GOMEMLIMIT=8GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
 
 # VERSION is in the binary and in the names of the files. Compiler and sources are kept in dist/cache.
 .PHONY: dist
-dist: ## release tarballs in dist/, for ARCHS="amd64 arm64": one binary that needs glibc 2.17 and nothing else
+dist: man ## release tarballs in dist/, for ARCHS="amd64 arm64": one binary that needs glibc 2.17 and nothing else
 	VERSION=$(VERSION) scripts/dist/dist.sh $(ARCHS)
 
 .PHONY: clean

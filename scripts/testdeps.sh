@@ -6,6 +6,8 @@ set -euo pipefail
 declare -A packages=(
 	[mpicc.mpich]="mpich libmpich-dev"
 	[parallel]="parallel"
+	[cargo]="cargo"
+	[pip3]="python3-pip"
 )
 
 missing=()

@@ -134,8 +134,13 @@ build_frond() {
 pack() {
 	local name=frond-$version-linux-$arch
 	rm -rf "${work:?}/$name"
-	mkdir -p "$work/$name/bin" "$work/$name/share/doc/frond/licences"
+	mkdir -p "$work/$name/bin" "$work/$name/share/man" "$work/$name/share/doc/frond/licences"
 	cp "$work/frond" "$work/$name/bin/"
+	cp -r bin/man/. "$work/$name/share/man/"
+	mkdir -p "$work/$name/share/bash-completion/completions" "$work/$name/share/zsh/site-functions" "$work/$name/share/fish/vendor_completions.d"
+	cp bin/completion/frond.bash "$work/$name/share/bash-completion/completions/frond"
+	cp bin/completion/frond.zsh "$work/$name/share/zsh/site-functions/_frond"
+	cp bin/completion/frond.fish "$work/$name/share/fish/vendor_completions.d/frond.fish"
 	cp README.md LICENSE "$work/$name/share/doc/frond/"
 	[ ! -d docs ] || cp -r docs/. "$work/$name/share/doc/frond/"
 	cp "$src/vendor/zeromq-src/vendor/LICENSE" "$work/$name/share/doc/frond/licences/libzmq"

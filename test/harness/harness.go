@@ -16,8 +16,12 @@ import (
 
 var binDir string
 
-// Main is for TestMain: it builds the frond binary, runs the tests and removes it.
+// Main is for TestMain: it builds the frond binary, runs the tests and removes it. With FROND_TEST_BIN, the tests are run with the frond
+// in that directory instead.
 func Main(m *testing.M) int {
+	if binDir = os.Getenv("FROND_TEST_BIN"); binDir != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "frondbin")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

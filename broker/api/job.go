@@ -68,6 +68,31 @@ type (
 	}
 )
 
+// Retry submits elements that have ended without completing again, as new arrays with the same jobspec, environment, parameters and indexes:
+// one for each array or job named. With Token it may be sent again. Errors: NotFound, Invalid (nothing to run again), Unavailable.
+var Retry = rpc.Method[RetryReq, RetryRep]{Topic: "job.retry", Idempotent: true}
+
+type (
+	// RetryReq names arrays, jobs or elements. Results are those to run again, Flux's bit mask, 0 = all that did not complete; with Lost only
+	// those that were lost with their node.
+	RetryReq struct {
+		Token   string       `msgpack:"token"`
+		IDs     []jobspec.ID `msgpack:"ids"`
+		Results int          `msgpack:"results,omitempty"`
+		Lost    bool         `msgpack:"lost,omitempty"`
+	}
+	// RetryRep has the new arrays, and the array or job of each.
+	RetryRep struct {
+		Jobs []Retried `msgpack:"jobs"`
+	}
+	// Retried is one of them. An array of N == 1 is a job.
+	Retried struct {
+		Old jobspec.ID `msgpack:"old"`
+		ID  jobspec.ID `msgpack:"id"`
+		N   int        `msgpack:"n"`
+	}
+)
+
 // Wait streams the outcome of jobs: one WaitRep with Done for each id given (for an array one for the whole of it), in order of
 // ending; with Progress also counts in between, at most 5 a second. An unknown id gives a WaitRep with Err.
 var Wait = rpc.Method[WaitReq, WaitRep]{Topic: "job.wait", Stream: true, Idempotent: true}

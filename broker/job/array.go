@@ -16,17 +16,18 @@ import (
 //	pending  if idx ≥ next and it is not in skip
 //	ended    otherwise, and only the store knows how
 type array struct {
-	row    ArrayRow
-	spec   *Spec
-	env    *Env
-	values *idset.Set // of row.CC, parsed when first needed
-	params *paramState
-	next   int     // first index never started
-	skip   []Span  // indexes ≥ next that are not pending, ascending and disjoint
-	again  []*elem // to start again, by index
-	active map[int]*elem
-	one    *elem // active of an array of one, without a map
-	hi     int   // recovered: elements below may have been started by an earlier leader
+	row     ArrayRow
+	spec    *Spec
+	env     *Env
+	values  *idset.Set // of row.CC, parsed when first needed
+	indexes *idset.Set // of row.Indexes, too
+	params  *paramState
+	next    int     // first index never started
+	skip    []Span  // indexes ≥ next that are not pending, ascending and disjoint
+	again   []*elem // to start again, by index
+	active  map[int]*elem
+	one     *elem // active of an array of one, without a map
+	hi      int   // recovered: elements below may have been started by an earlier leader
 	// durable submission: only then it is queued
 	durable bool
 	watched bool
@@ -221,7 +222,7 @@ func (a *array) cc(idx int) string {
 		}
 		a.values = &set
 	}
-	v, _ := a.values.Nth(idx)
+	v, _ := a.values.Nth(a.shown(idx))
 	return strconv.Itoa(v)
 }
 

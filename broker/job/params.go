@@ -139,12 +139,12 @@ func (m *Machine) equip(e *elem) {
 	if a.params == nil {
 		a.params = &paramState{}
 	}
-	list, ok := a.params.of(e.idx)
+	list, ok := a.params.of(a.shown(e.idx))
 	e.params, e.wants = list, !ok
 	if e.wants {
 		a.params.waiting = append(a.params.waiting, e)
 	}
-	m.readAhead(a, e.idx)
+	m.readAhead(a, a.shown(e.idx))
 }
 
 // readAhead asks for a chunk that is needed: that of the first element that waits for its own, else the one after that of idx when half of
@@ -156,12 +156,12 @@ func (m *Machine) readAhead(a *array, idx int) {
 	case p.asked:
 		return
 	case len(p.waiting) > 0:
-		want = p.waiting[0].idx
+		want = a.shown(p.waiting[0].idx)
 	default:
 		if c := p.chunks[len(p.chunks)-1]; idx-c.First >= len(c.Lists)/2 {
 			want = c.First + len(c.Lists)
 		}
-		if want < 0 || want >= a.row.N || want < a.next || p.has(want) {
+		if want < 0 || a.row.Indexes != "" || want >= a.row.N || want < a.next || p.has(want) {
 			return
 		}
 	}
@@ -198,12 +198,13 @@ func (m *Machine) paramsFor(e *elem, ev *ParamsLoaded) {
 	if !e.wants || e.state != jobspec.StateRun {
 		return
 	}
-	list, ok := p.of(e.idx)
+	idx := e.arr.shown(e.idx)
+	list, ok := p.of(idx)
 	switch {
 	case ok:
 		e.params, e.wants = list, false
 		m.startAll(e)
-	case ev.Chunk != nil || e.idx != ev.Index:
+	case ev.Chunk != nil || idx != ev.Index:
 		p.waiting = append(p.waiting, e)
 	default:
 		e.wants = false

@@ -54,6 +54,10 @@ type (
 		Submit  float64
 		Params  uint64 // set of its elements' parameters, 0 = none: its UploadRow goes away with this row
 		Digest  string // of what was submitted under a key for ever
+		// Indexes are the places, in the array of Size that this one runs elements of again, of its own elements (idset); empty = it is itself.
+		// CC and Params are of that one then.
+		Indexes string
+		Size    int
 	}
 	// ElementRow is one finished element.
 	ElementRow struct {

@@ -1,6 +1,10 @@
 package job
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/frond-hpc/frond/resource/idset"
+)
 
 // mayRetry tells whether an element whose attempt has ended by itself runs again (--retries): it failed, by its own status, and not too
 // often yet.
@@ -39,4 +43,33 @@ func (a *array) claim(row StartRow) {
 		a.claimed = make(map[int]StartRow)
 	}
 	a.claimed[row.Index] = row
+}
+
+// shown is the index that element idx has for its tasks: its own, or that of the element that it runs again.
+func (a *array) shown(idx int) int {
+	if a.row.Indexes == "" {
+		return idx
+	}
+	if a.indexes == nil {
+		set, err := idset.Parse(a.row.Indexes)
+		if err != nil {
+			return idx // it was written by String
+		}
+		a.indexes = &set
+	}
+	i, _ := a.indexes.Nth(idx)
+	return i
+}
+
+// Shown is the index that an element has for its tasks: its own, or that of the element that it runs again.
+func (r *ArrayRow) Shown(idx int) int {
+	if r.Indexes == "" {
+		return idx
+	}
+	set, err := idset.Parse(r.Indexes)
+	if err != nil {
+		return idx
+	}
+	i, _ := set.Nth(idx)
+	return i
 }

@@ -9,7 +9,8 @@ func (m *Machine) onSubmitted(ev Submitted) {
 	for i := range ev.Items {
 		it := &ev.Items[i]
 		a := &array{spec: it.Spec, env: it.Env, pending: it.N, watched: it.Watched, follow: it.Followed, row: ArrayRow{ID: m.newID(it.N), N: it.N, Spec: it.Spec.ID,
-			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params, Digest: it.Digest}}
+			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params, Digest: it.Digest,
+			Indexes: it.Indexes, Size: it.Size}}
 		if it.NewSpec {
 			m.txn.Specs = append(m.txn.Specs, SpecRow{it.Spec.ID, it.Spec.JSON})
 		}
@@ -222,10 +223,13 @@ func (e *elem) sent() bool {
 
 func (m *Machine) run(e *elem, p *part) Run {
 	a := e.arr
-	run := Run{Key: e.key(), SpecID: a.specKey(), Index: e.idx, Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
+	run := Run{Key: e.key(), SpecID: a.specKey(), Index: a.shown(e.idx), Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
 		NNodes: len(e.res.Nodes), Limit: e.limit, Watched: e.watched, Params: e.params}
-	if a.row.N > 1 {
+	if a.row.N > 1 || a.row.Indexes != "" {
 		run.Array = a.row.ID
+	}
+	if a.row.Indexes != "" {
+		run.Size = a.row.Size
 	}
 	for i := range e.parts {
 		for j := range e.parts[i].parts {

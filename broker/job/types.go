@@ -61,6 +61,8 @@ type (
 
 		Followed bool // Actions.Finished and Streamed tell of its elements
 		Digest   string
+		Indexes  string // as in ArrayRow
+		Size     int
 	}
 	// Uploaded: chunks of a set of parameters came; New begins the set.
 	Uploaded struct {

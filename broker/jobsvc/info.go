@@ -112,11 +112,12 @@ func storedSubmission(rd job.Reader, req api.InfoReq) (any, error) {
 	}
 	var params []string
 	if index := int(req.ID) - int(row.ID) - 1; req.Key == "jobspec" && row.Params != 0 && (index >= 0 || row.N == 1) {
-		chunk, err := job.ReadParams(rd, row.Params, max(index, 0))
+		index = row.Shown(max(index, 0))
+		chunk, err := job.ReadParams(rd, row.Params, index)
 		if err != nil {
 			return nil, err
 		}
-		params, _ = chunk.Of(max(index, 0))
+		params, _ = chunk.Of(index)
 	}
 	return submission(req.Key, spec, env, params)
 }
@@ -232,6 +233,6 @@ func ccOf(row *job.ArrayRow, idx int) string {
 	if err != nil {
 		return ""
 	}
-	v, _ := set.Nth(idx)
+	v, _ := set.Nth(row.Shown(idx))
 	return strconv.Itoa(v)
 }

@@ -121,20 +121,25 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 			items[i].Params = set
 		}
 	}
-	s.intern.markNew(items)
 	s.uploads.forget(&req)
+	s.replySubmitted(r, s.submitItems(req.Token, req.Items, items))
+	return nil
+}
+
+// submitItems hands what was accepted to the machine. asked has who follows it.
+func (s *Service) submitItems(token string, asked []api.SubmitItem, items []job.Item) []jobspec.ID {
+	s.intern.markNew(items)
 	a := s.m.Step(s.now, job.Submitted{Items: items})
 	ids := a.IDs
-	s.follows.add(req.Items, ids)
+	s.follows.add(asked, ids)
 	s.apply(a)
-	s.tokens.add(req.Token, ids, s.now)
+	s.tokens.add(token, ids, s.now)
 	s.await(pending{submit: true, f: func(_ *reactor.Out, err error) {
 		if err != nil {
-			s.tokens.remove(req.Token)
+			s.tokens.remove(token)
 		}
 	}})
-	s.replySubmitted(r, ids)
-	return nil
+	return ids
 }
 
 // replySubmitted answers a submission when it is durable, or has failed.

@@ -87,7 +87,7 @@ func (g *group) arrays(t *job.Txn) error {
 		}
 		g.fresh[a.ID] = &freshArray{n: a.N}
 		err := g.w.arrays.add(sqlID(a.ID), int64(a.N), int64(a.Spec), int64(a.Env), null(a.Name), null(a.CC), bit(a.BCC),
-			int64(a.Urgency), int64(a.Flags), int64(a.User), null(a.Token), a.Submit, int64(a.Params), null(a.Digest))
+			int64(a.Urgency), int64(a.Flags), int64(a.User), null(a.Token), a.Submit, int64(a.Params), null(a.Digest), null(a.Indexes), int64(a.Size))
 		if err != nil {
 			return err
 		}

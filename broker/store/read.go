@@ -65,11 +65,12 @@ type reader struct {
 	files segmentReader
 }
 
-const arrayColumns = `id, n, spec, env, name, cc, bcc, urgency, flags, user, token, submit, params, digest`
+const arrayColumns = `id, n, spec, env, name, cc, bcc, urgency, flags, user, token, submit, params, digest, indexes, size`
 
 func arrayRow(r *row) job.ArrayRow {
 	return job.ArrayRow{ID: jobspec.ID(r.int()), N: int(r.int()), Spec: uint64(r.int()), Env: uint64(r.int()), Name: r.text(), CC: r.text(),
-		BCC: r.int() != 0, Urgency: int(r.int()), Flags: int(r.int()), User: uint32(r.int()), Token: r.text(), Submit: r.float(), Params: uint64(r.int()), Digest: r.text()}
+		BCC: r.int() != 0, Urgency: int(r.int()), Flags: int(r.int()), User: uint32(r.int()), Token: r.text(), Submit: r.float(), Params: uint64(r.int()), Digest: r.text(),
+		Indexes: r.text(), Size: int(r.int())}
 }
 
 // Array returns a submission.

@@ -15,7 +15,7 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce}
+var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.
@@ -145,6 +145,12 @@ const formatRetries = `ALTER TABLE start ADD COLUMN failed INTEGER NOT NULL DEFA
 
 // formatOnce adds what distinguishes submissions under a key.
 const formatOnce = `ALTER TABLE array ADD COLUMN digest TEXT`
+
+// formatAgain adds arrays that run elements of another again.
+const formatAgain = `
+ALTER TABLE array ADD COLUMN indexes TEXT;                   -- their indexes in that array, an idset; NULL: it is none
+ALTER TABLE array ADD COLUMN size INTEGER NOT NULL DEFAULT 0; -- elements of that array
+`
 
 // openDB opens the database for the writer, creates or migrates its tables, and sets how it is kept durable.
 func openDB(dir string, o Options, remote bool) (*conn, error) {

@@ -34,7 +34,7 @@ func (w *writer) prepare(loaded *job.Loaded) {
 	}
 	w.specs = newBulk(w.c, `INSERT OR IGNORE INTO spec VALUES `, 2, ``)
 	w.envs = newBulk(w.c, `INSERT OR IGNORE INTO env VALUES `, 2, ``)
-	w.arrays = newBulk(w.c, `INSERT INTO array (`+arrayColumns+`) VALUES `, 14, ` ON CONFLICT (id) DO NOTHING`)
+	w.arrays = newBulk(w.c, `INSERT INTO array (`+arrayColumns+`) VALUES `, 16, ` ON CONFLICT (id) DO NOTHING`)
 	w.elements = newBulk(w.c, `INSERT INTO element VALUES `, 14, ` ON CONFLICT (id) DO NOTHING`)
 	w.outputs = newBulk(w.c, `INSERT INTO output VALUES `, 8, ` ON CONFLICT (id, attempt, task, stream, offset) DO NOTHING`)
 	w.entries = newBulk(w.c, `INSERT OR REPLACE INTO kvs VALUES `, 5, ``)

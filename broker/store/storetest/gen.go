@@ -88,6 +88,7 @@ func (g *Gen) submissions(t *job.Txn) {
 		}
 		if set, n := g.model.UploadOf(uploadToken); n > 1 && len(t.Arrays) == 0 && g.number("with parameters", 0, 1) == 1 {
 			row.N, row.CC, row.Params = n, "", set
+			row.Indexes, row.Size = "3,5-9", 77
 		}
 		t.Arrays = append(t.Arrays, row)
 		t.Specs = append(t.Specs, job.SpecRow{ID: row.Spec, JSON: fmt.Appendf(nil, `{"n":%d}`, row.Spec)})

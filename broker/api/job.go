@@ -93,6 +93,25 @@ type (
 	}
 )
 
+// Lookup tells what ids name. One that names nothing has N == 0.
+var Lookup = rpc.Method[LookupReq, LookupRep]{Topic: "job.lookup", Idempotent: true}
+
+type (
+	// LookupReq names jobs, arrays or elements.
+	LookupReq struct {
+		IDs []jobspec.ID `msgpack:"ids"`
+	}
+	// LookupRep has them in the same order.
+	LookupRep struct {
+		Found []Found `msgpack:"found"`
+	}
+	// Found is the job or array that an id is, or that its element belongs to, and how many elements that has.
+	Found struct {
+		ID jobspec.ID `msgpack:"id"`
+		N  int        `msgpack:"n"`
+	}
+)
+
 // Wait streams the outcome of jobs: one WaitRep with Done for each id given (for an array one for the whole of it), in order of
 // ending; with Progress also counts in between, at most 5 a second. An unknown id gives a WaitRep with Err.
 var Wait = rpc.Method[WaitReq, WaitRep]{Topic: "job.wait", Stream: true, Idempotent: true}

@@ -236,3 +236,26 @@ func ccOf(row *job.ArrayRow, idx int) string {
 	v, _ := set.Nth(row.Shown(idx))
 	return strconv.Itoa(v)
 }
+
+func (s *Service) onLookup(r *rpc.Request, req api.LookupReq) error {
+	s.query(func(rd job.Reader) (any, error) {
+		found := make([]api.Found, len(req.IDs))
+		for i, id := range req.IDs {
+			row, ok, err := rd.Find(id)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				found[i] = api.Found{ID: row.ID, N: row.N}
+			}
+		}
+		return found, nil
+	}, func(v any, err error) {
+		if err != nil {
+			s.out.Fail(r, err)
+			return
+		}
+		s.out.Reply(r, api.LookupRep{Found: v.([]api.Found)})
+	})
+	return nil
+}

@@ -160,6 +160,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.ExecRenew, fromBroker(s.onRenew))
 	case api.Params.Topic:
 		handle(s, r, api.Params, s.onParams)
+	case api.Lookup.Topic:
+		handle(s, r, api.Lookup, s.onLookup)
 	case api.Retry.Topic:
 		handle(s, r, api.Retry, s.onRetry)
 	case api.Submit.Topic:

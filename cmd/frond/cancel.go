@@ -47,7 +47,7 @@ Exit codes: 0, or 1 when one of the jobs is unknown or has ended already.`,
 }
 
 func (o *cancelOptions) run(ctx context.Context, e *env, args []string) error {
-	req, err := o.request(args)
+	req, err := o.request(e, args)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (o *cancelOptions) run(ctx context.Context, e *env, args []string) error {
 	return reportMulti(e, "frond cancel", rep, o.json)
 }
 
-func (o *cancelOptions) request(args []string) (api.RaiseReq, error) {
+func (o *cancelOptions) request(e *env, args []string) (api.RaiseReq, error) {
 	req := api.RaiseReq{All: o.all, Type: "cancel", Note: o.message}
 	if o.all == (len(args) > 0) {
 		return req, fmt.Errorf("give either job ids or --all")
@@ -80,7 +80,7 @@ func (o *cancelOptions) request(args []string) (api.RaiseReq, error) {
 		return req, fmt.Errorf("--states and --user go with --all only")
 	}
 	var err error
-	if req.IDs, err = parseIDs(args); err != nil {
+	if req.IDs, err = e.parseIDs(args); err != nil {
 		return req, err
 	}
 	if o.states != "" {

@@ -16,8 +16,21 @@ import (
 // reconnectLimit is how long a command keeps trying when the broker is away: a leader is restarted in place.
 const reconnectLimit = 30 * time.Second
 
-// connect dials the instance. A broker that does not answer although its instance is alive is about to be restarted: it gets time.
+// connect dials the instance, and checks what was parsed of elements of arrays.
 func (e *env) connect(ctx context.Context) (*client.Client, error) {
+	c, err := e.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.checkElements(ctx, c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// reach dials the instance. A broker that does not answer although its instance is alive is about to be restarted: it gets time.
+func (e *env) reach(ctx context.Context) (*client.Client, error) {
 	uri, err := e.uri()
 	if err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ type env struct {
 	etc    string                           // where the host's configuration lies
 	config config.Config                    // what the files say; nil until read
 	args   []string                         // the command line, without the program's name
+
+	elements []elementsOf // named in arguments; connect checks that they are there
 }
 
 // newEnv is the env of this process.

@@ -66,7 +66,7 @@ func (o *execOptions) run(ctx context.Context, e *env, argv []string) error {
 		}
 	}
 	return e.connected(ctx, func(c *client.Client) error {
-		ranks, err := o.targets(ctx, c)
+		ranks, err := o.targets(ctx, e, c)
 		if err != nil {
 			return err
 		}
@@ -84,8 +84,8 @@ func (o *execOptions) run(ctx context.Context, e *env, argv []string) error {
 func environBytes(env []string) []byte { return []byte(strings.Join(env, "\x00") + "\x00") }
 
 // targets are the ranks to run on.
-func (o *execOptions) targets(ctx context.Context, c *client.Client) ([]int, error) {
-	all, err := o.candidates(ctx, c)
+func (o *execOptions) targets(ctx context.Context, e *env, c *client.Client) ([]int, error) {
+	all, err := o.candidates(ctx, e, c)
 	if err != nil {
 		return nil, err
 	}
@@ -154,9 +154,9 @@ func countText(n int, what string) string {
 }
 
 // candidates are the ranks of all brokers, or of those of the job.
-func (o *execOptions) candidates(ctx context.Context, c *client.Client) ([]int, error) {
+func (o *execOptions) candidates(ctx context.Context, e *env, c *client.Client) ([]int, error) {
 	if o.job != "" {
-		return o.jobRanks(ctx, c)
+		return o.jobRanks(ctx, e, c)
 	}
 	tree, err := call(ctx, c, api.OverlayStatus, wire.Any, api.Empty{})
 	if err != nil {
@@ -171,8 +171,11 @@ func (o *execOptions) candidates(ctx context.Context, c *client.Client) ([]int, 
 	return ranks, nil
 }
 
-func (o *execOptions) jobRanks(ctx context.Context, c *client.Client) ([]int, error) {
-	ids, err := parseIDs([]string{o.job})
+func (o *execOptions) jobRanks(ctx context.Context, e *env, c *client.Client) ([]int, error) {
+	ids, err := e.parseIDs([]string{o.job})
+	if err == nil {
+		err = e.checkElements(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,12 @@ func newFakeInstance(t *testing.T) *fakeInstance {
 	l, err := net.Listen("unix", path)
 	require.NoError(t, err)
 	f := &fakeInstance{t: t, uri: "local://" + path, methods: map[string]func([]byte, func(any)) error{}}
+	serveCall(f, api.Lookup, func(req api.LookupReq) (rep api.LookupRep, err error) { // every id is a large array
+		for _, id := range req.IDs {
+			rep.Found = append(rep.Found, api.Found{ID: id, N: maxArray})
+		}
+		return rep, nil
+	})
 	var conns sync.WaitGroup
 	conns.Go(func() {
 		for {

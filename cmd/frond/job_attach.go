@@ -42,7 +42,7 @@ Exit codes: as frond run.`,
 }
 
 func (o *jobAttachOptions) run(ctx context.Context, e *env, arg string) error {
-	id, err := parseOneID(arg)
+	id, err := e.parseOneID(arg)
 	if err != nil {
 		return err
 	}

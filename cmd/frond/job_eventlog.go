@@ -38,7 +38,7 @@ func (o *jobEventlogOptions) run(ctx context.Context, e *env, arg string) error 
 	if err != nil {
 		return err
 	}
-	id, err := parseOneID(arg)
+	id, err := e.parseOneID(arg)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ Exit codes: 0, or 1 for what is not a job id.`,
 func convertIDs(e *env, args []string, to string) error {
 	out := bufio.NewWriter(e.stdout)
 	convert := func(arg string) error {
-		ids, err := parseIDArg(arg)
+		ids, err := e.parseIDArg(arg)
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ Exit codes: 0, or 1 when the job or the key is unknown.`,
 }
 
 func jobInfo(ctx context.Context, e *env, arg, key string) error {
-	id, err := parseOneID(arg)
+	id, err := e.parseOneID(arg)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (o *jobRaiseOptions) run(ctx context.Context, e *env, args []string) error 
 	if o.severity < 0 || o.severity > 7 {
 		return fmt.Errorf("--severity: %d is not between 0 and 7", o.severity)
 	}
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return err
 	}

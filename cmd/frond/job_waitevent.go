@@ -59,7 +59,7 @@ func (o *jobWaitEventOptions) run(ctx context.Context, e *env, arg, event string
 	if err != nil {
 		return err
 	}
-	id, err := parseOneID(arg)
+	id, err := e.parseOneID(arg)
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ type jobsPlan struct {
 // plan checks the options and makes the request of them.
 func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, error) {
 	p := &jobsPlan{args: args, noHeader: o.noHeader, json: o.json, now: float64(now.UnixNano()) / 1e9}
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return nil, err
 	}

@@ -234,11 +234,12 @@ func TestParseSince(t *testing.T) {
 }
 
 func TestParseIDs(t *testing.T) {
-	ids, err := parseIDs([]string{"ƒuZZybuNNy", "0x17e9fb8df16c2e", "0017.e9fb.8df1.6c2e", "6731191091817518:17", "fuZZybuNNy:0-2,5"})
+	e := &env{}
+	ids, err := e.parseIDs([]string{"ƒuZZybuNNy", "0x17e9fb8df16c2e", "0017.e9fb.8df1.6c2e", "6731191091817518:17", "fuZZybuNNy:0-2,5"})
 	require.NoError(t, err)
 	require.Equal(t, []jobspec.ID{testID, testID, testID, testID + 18, testID + 1, testID + 2, testID + 3, testID + 6}, ids)
-	for _, bad := range []string{"", "xyz", "f123:", "f123:3-1", "f123:a", "f123:0-99999999"} {
-		_, err := parseIDs([]string{bad})
+	for _, bad := range []string{"", "xyz", "f123:", "f123:3-1", "f123:a", "f123:0-99999999", "f123:0-100000"} {
+		_, err := e.parseIDs([]string{bad})
 		require.Error(t, err, bad)
 	}
 }

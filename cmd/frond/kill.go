@@ -36,7 +36,7 @@ func (o *killOptions) run(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return err
 	}

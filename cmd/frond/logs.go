@@ -50,7 +50,7 @@ Exit codes: 0, or 1 when a job is unknown.`,
 }
 
 func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,10 @@ func (o *reportOptions) run(ctx context.Context, e *env, c *client.Client, args 
 		return err
 	}
 	req := api.ListReq{Collapse: true}
-	if req.IDs, err = parseIDs(args); err != nil {
+	if req.IDs, err = e.parseIDs(args); err != nil {
+		return err
+	}
+	if err := e.checkElements(ctx, c); err != nil {
 		return err
 	}
 	if o.since != "" {

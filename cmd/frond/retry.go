@@ -50,7 +50,7 @@ exit code of the jobs.`,
 }
 
 func (o *retryOptions) run(ctx context.Context, e *env, args []string) error {
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return err
 	}

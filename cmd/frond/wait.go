@@ -48,7 +48,7 @@ func (o *waitOptions) run(ctx context.Context, e *env, args []string) error {
 	if o.all == (len(args) > 0) {
 		return fmt.Errorf("give either job ids or --all")
 	}
-	ids, err := parseIDs(args)
+	ids, err := e.parseIDs(args)
 	if err != nil {
 		return err
 	}

@@ -372,7 +372,10 @@ func (s *hostSources) job(ctx context.Context, id string) ([]string, error) {
 	if err := s.connect(ctx); err != nil {
 		return nil, fmt.Errorf("%s looks like a job's id (--fallback takes it as a host): %w", id, err)
 	}
-	ids, err := parseIDs([]string{id})
+	ids, err := s.e.parseIDs([]string{id})
+	if err == nil {
+		err = s.e.checkElements(ctx, s.c)
+	}
 	if err != nil {
 		return nil, err
 	}

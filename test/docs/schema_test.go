@@ -1,0 +1,186 @@
+package docs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/test/harness"
+	"github.com/stretchr/testify/require"
+)
+
+// printed is a command that prints JSON, with the schema of each of its values and command lines that show what it can print.
+type printed struct {
+	verb, about string
+	lines       []string        // for the shell
+	free        map[string]bool // objects whose keys are data, as .field[].field
+}
+
+var printers = []printed{
+	{"submit", "ids of the jobs that were submitted", []string{"frond submit --json true", "frond submit --json --cc=1-3 true"}, nil},
+	{"job submit", "id of the job that was submitted", []string{"frond submit --dry-run true | frond job submit --json"}, nil},
+	{"cancel", "how many jobs were meant, and errors by id", []string{"frond cancel --json $(frond submit sleep 9)", "frond cancel --json $DONE || true"}, map[string]bool{".errors": true}},
+	{"job cancel", "how many jobs were meant, and errors by id", []string{"frond job cancel --json $(frond submit sleep 9)"}, map[string]bool{".errors": true}},
+	{"job raise", "how many jobs were meant, and errors by id", []string{"frond job raise --json $(frond submit sleep 9)", "frond job raise --json $DONE || true"}, map[string]bool{".errors": true}},
+	{"kill", "how many jobs were meant, and errors by id", []string{"frond kill --json $SLEEP", "frond kill --json $DONE || true"}, map[string]bool{".errors": true}},
+	{"job kill", "how many jobs were meant, and errors by id", []string{"frond job kill --json $SLEEP"}, map[string]bool{".errors": true}},
+	{"wait", "a line for each job as it ends", []string{"frond wait --json $DONE $FAILED || true"}, nil},
+	{"job wait", "a line for each job as it ends", []string{"frond job wait --json $DONE || true"}, nil},
+	{"jobs", "jobs; with a single id the bare object of that job", []string{"frond jobs -a --json", "frond jobs --json $DONE $FAILED $SLEEP"}, map[string]bool{".jobs[].annotations.user": true, ".jobs[].errors": true}},
+	{"logs", "a line for each piece of output", []string{"frond logs --json $DONE $FAILED", "frond logs --json $LABEL"}, nil},
+	{"explain", "a line for each job", []string{"frond explain --json $DONE", "frond explain --json $SLEEP $BLOCKED"}, nil},
+	{"report", "arrays, and single jobs by name", []string{"frond report --json"}, nil},
+	{"list", "instances", []string{"frond list --json"}, nil},
+	{"config show", "settings by key", []string{"frond config show --json"}, map[string]bool{"": true}},
+	{"overlay status", "brokers", []string{"frond overlay status --json"}, nil},
+	{"resource list", "nodes by state", []string{"frond resource list --json"}, nil},
+	{"resource status", "nodes", []string{"frond resource status --json"}, nil},
+	{"resource drain", "drained nodes", []string{"frond resource drain node1 'bad disk' && frond resource drain --json; frond resource undrain node1"}, nil},
+	{"lsattr", "attributes by name", []string{"frond lsattr --json"}, map[string]bool{"": true}},
+	{"dmesg", "a line for each entry of the log", []string{"frond dmesg --json"}, map[string]bool{"": true}},
+}
+
+// notHere are commands whose JSON is data that users or Flux define.
+var notHere = []string{"event sub", "kvs dir", "kvs namespace list", "kvs watch", "kvs get"}
+
+const prepare = `exec 2>/dev/null
+DONE=$(frond submit --wait sh -c 'echo out; echo err >&2'); FAILED=$(frond submit --wait sh -c 'exit 3' || true)
+LABEL=$(frond submit --wait -n2 echo two)
+frond submit --wait --quiet --cc=1-3 sh -c 'test {cc} != 2'
+frond cancel $(frond submit sleep 20)
+frond run true
+SLEEP=$(frond submit sleep 20); BLOCKED=$(frond submit -N2 sleep 20)
+until [ "$(frond jobs -n -o {state} $SLEEP)" = RUN ]; do sleep 0.02; done
+`
+
+// values runs command lines in one instance and returns the JSON values that each printed.
+func values(t *testing.T, lines []string) [][]any {
+	dir, err := os.MkdirTemp("", "fd")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { harness.KillAll(dir) })
+	script := prepare
+	for _, l := range lines {
+		script += "\necho; echo '" + mark + "0'\n" + l + "\n"
+	}
+	cmd := exec.Command(filepath.Join(harness.BinDir(), "frond"), "start", "-n2", "--resources", "node[2]/core[2],gpu[1]", "--on-exit=cancel", "--", "bash", "-c", script)
+	cmd.Env = append(harness.Environ(dir), "LC_ALL=C.UTF-8", "SLURM_JOB_ID=7")
+	timer := time.AfterFunc(time.Minute, func() { harness.KillAll(dir) })
+	defer timer.Stop()
+	out, err := cmd.Output()
+	require.NoError(t, err, string(out))
+	parts := strings.Split(string(out), mark+"0\n")[1:]
+	require.Len(t, parts, len(lines))
+	all := make([][]any, len(parts))
+	for i, p := range parts {
+		dec := json.NewDecoder(strings.NewReader(p))
+		dec.UseNumber()
+		for {
+			var v any
+			err := dec.Decode(&v)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err, "%s prints no JSON:\n%s", lines[i], p)
+			all[i] = append(all[i], v)
+		}
+		require.NotEmpty(t, all[i], "%s prints nothing", lines[i])
+	}
+	return all
+}
+
+func schemaFile(verb string) string {
+	return filepath.Join("../../docs/schema", strings.ReplaceAll(verb, " ", "-")+".json")
+}
+
+// TestSchemas: what commands print is as docs/schema says. UPDATE=1 rewrites the schemas from what is printed.
+func TestSchemas(t *testing.T) {
+	var lines []string
+	for _, p := range printers {
+		lines = append(lines, p.lines...)
+	}
+	got := values(t, lines)
+	for _, p := range printers {
+		var seen []any
+		for range p.lines {
+			seen, got = append(seen, got[0]...), got[1:]
+		}
+		if os.Getenv("UPDATE") != "" {
+			update(t, p, seen)
+		}
+		data, err := os.ReadFile(schemaFile(p.verb))
+		require.NoError(t, err)
+		s := new(schema)
+		require.NoError(t, json.Unmarshal(data, s))
+		for _, v := range seen {
+			require.NoError(t, s.check("", v), "frond %s --json", p.verb)
+		}
+	}
+	files, err := filepath.Glob("../../docs/schema/*.json")
+	require.NoError(t, err)
+	require.Len(t, files, len(printers), "a schema belongs to no command")
+}
+
+func update(t *testing.T, p printed, seen []any) {
+	s := infer("", seen, p.free)
+	s.Schema, s.Title, s.Description = "https://json-schema.org/draft/2020-12/schema", "frond "+p.verb+" --json", p.about
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	require.NoError(t, enc.Encode(s))
+	require.NoError(t, os.MkdirAll("../../docs/schema", 0o755))
+	require.NoError(t, os.WriteFile(schemaFile(p.verb), b.Bytes(), 0o644))
+}
+
+var commandRE = regexp.MustCompile(`(?m)^  ([a-zA-Z][a-zA-Z-]*) {2,}\S`)
+
+// printing lists the commands below verb whose help has --json.
+func printing(t *testing.T, verb []string) []string {
+	out, err := exec.Command(filepath.Join(harness.BinDir(), "frond"), append(slices.Clone(verb), "--help")...).Output()
+	require.NoError(t, err)
+	head, flags, _ := strings.Cut(string(out), "\nFlags:\n")
+	var list []string
+	if regexp.MustCompile(`(?m)^ +--json`).MatchString(flags) {
+		list = append(list, strings.Join(verb, " "))
+	}
+	if _, examples, ok := strings.Cut(head, "\nExamples:\n"); ok {
+		_, head, _ = strings.Cut(examples, "\n\n")
+	}
+	for _, m := range commandRE.FindAllStringSubmatch(head, -1) {
+		if m[1] != "help" && len(verb) < 3 {
+			list = append(list, printing(t, append(slices.Clone(verb), m[1]))...)
+		}
+	}
+	return list
+}
+
+func TestEveryCommandThatPrintsJSONHasASchema(t *testing.T) {
+	var have []string
+	for _, p := range printers {
+		have = append(have, p.verb)
+	}
+	list := printing(t, nil)
+	require.Contains(t, list, "jobs")
+	require.Contains(t, list, "resource list")
+	for _, verb := range list {
+		if !slices.Contains(have, verb) && !slices.Contains(notHere, verb) {
+			t.Errorf("frond %s has --json but no schema in docs/schema: add it to test/docs/schema_test.go and run it with UPDATE=1", verb)
+		}
+	}
+	no := any(false)
+	s := schema{Type: "object", Properties: map[string]*schema{"a": {Type: "integer"}}, Required: []string{"a"}, Additional: &no}
+	require.NoError(t, s.check("", map[string]any{"a": json.Number("1")}))
+	require.Error(t, s.check("", map[string]any{"a": "1"}))
+	require.Error(t, s.check("", map[string]any{}))
+	require.Error(t, s.check("", map[string]any{"a": json.Number("1"), "b": nil}))
+}

@@ -39,7 +39,7 @@ var printers = []printed{
 	{"logs", "a line for each piece of output", []string{"frond logs --json $DONE $FAILED", "frond logs --json $LABEL"}, nil},
 	{"explain", "a line for each job", []string{"frond explain --json $DONE", "frond explain --json $SLEEP $BLOCKED"}, nil},
 	{"report", "arrays, and single jobs by name", []string{"frond report --json"}, nil},
-	{"list", "instances", []string{"frond list --json"}, nil},
+	{"list", "instances", []string{"SLURM_JOB_ID= frond start --detach --name other --listen tcp://127.0.0.1:0 --statedir state >/dev/null; frond list --json; frond shutdown other"}, nil},
 	{"config show", "settings by key", []string{"frond config show --json"}, map[string]bool{"": true}},
 	{"overlay status", "brokers", []string{"frond overlay status --json"}, nil},
 	{"resource list", "nodes by state", []string{"frond resource list --json"}, nil},
@@ -73,6 +73,7 @@ func values(t *testing.T, lines []string) [][]any {
 		script += "\necho; echo '" + mark + "0'\n" + l + "\n"
 	}
 	cmd := exec.Command(filepath.Join(harness.BinDir(), "frond"), "start", "-n2", "--resources", "node[2]/core[2],gpu[1]", "--on-exit=cancel", "--", "bash", "-c", script)
+	cmd.Dir = dir
 	cmd.Env = append(harness.Environ(dir), "LC_ALL=C.UTF-8", "SLURM_JOB_ID=7")
 	timer := time.AfterFunc(time.Minute, func() { harness.KillAll(dir) })
 	defer timer.Stop()

@@ -57,6 +57,24 @@ func (m *Machine) onKillRuns(ev KillRuns) {
 	}
 }
 
+// onSetLimits moves the time limits of runs; 0 = none any more.
+func (m *Machine) onSetLimits(ev SetLimits) {
+	if ev.Session != m.session {
+		return
+	}
+	for _, ref := range ev.Runs {
+		r := m.runs[ref]
+		if r == nil || r.over || r.ending {
+			continue
+		}
+		r.job.Limit, r.limitAt, r.warnAt = ev.Limit, 0, 0
+		if r.beganAt != 0 {
+			m.applyLimit(r)
+			m.reschedule(r)
+		}
+	}
+}
+
 // signal passes a signal on. A mock run dies of those that end a process by default, and ignores the others.
 func (m *Machine) signal(r *run, sig int) {
 	if r.side != nil {
@@ -100,11 +118,18 @@ func (m *Machine) end(r *run, sig int, grace int64) {
 
 // setLimits sets the deadlines that count from a run's start.
 func (m *Machine) setLimits(r *run) {
+	r.beganAt = m.now
+	m.applyLimit(r)
+}
+
+// applyLimit sets the deadlines that follow from the time limit and the start; a warning that was given is not given again unless the
+// limit has moved away.
+func (m *Machine) applyLimit(r *run) {
 	limit := int64(r.job.Limit)
 	if limit <= 0 || r.ending {
 		return
 	}
-	r.limitAt = m.now + limit
+	r.limitAt = r.beganAt + limit
 	if sh := r.shell(); sh.Signal > 0 && sh.SignalLeft > 0 && nanos(sh.SignalLeft) < limit {
 		r.warnAt = r.limitAt - nanos(sh.SignalLeft)
 	}

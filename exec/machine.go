@@ -116,6 +116,8 @@ func (m *Machine) dispatch(event any) {
 		m.onStartRuns(ev)
 	case KillRuns:
 		m.onKillRuns(ev)
+	case SetLimits:
+		m.onSetLimits(ev)
 	case Input:
 		m.onInput(ev)
 	case FenceReply:

@@ -9,7 +9,7 @@ import (
 
 // run is one attempt of a job on this broker.
 type run struct {
-	job    Job // immutable: the driver has it, too
+	job    Job // immutable but for Limit, which only the machine looks at: the driver has it, too
 	mock   bool
 	ntasks int // here
 
@@ -40,6 +40,7 @@ type run struct {
 	killDelay int64
 
 	// deadlines, 0 = none; due is the earliest and place the one in the heap, counted from 1
+	beganAt                                          int64 // when the limits began to count, 0 = not yet
 	limitAt, warnAt, killAt, exitAt, mockAt, fenceAt int64
 	due                                              int64
 	place                                            int

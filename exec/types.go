@@ -165,6 +165,12 @@ type (
 		Signal  int
 		End     bool
 	}
+	// SetLimits changes the time limit of runs, counted from their start; 0 = none.
+	SetLimits struct {
+		Session uint64
+		Runs    []Ref
+		Limit   time.Duration
+	}
 	// Input is standard input for a task, -1 = all of the run.
 	Input struct {
 		Session uint64

@@ -60,6 +60,7 @@ type Options struct {
 	Unbuffered bool     // -u
 	Cwd        string   // --cwd, absolute
 	Requires   []string // --requires: queries, all of which must hold
+	Depends    []string // --dependency: SCHEME[:VALUE]
 	Signal     string   // --signal=[SIG][@TIME]; SIG is a number here, the command translates names
 	Rerun      string   // --rerun=yes|no
 	Retries    string   // --retries
@@ -240,6 +241,9 @@ func (o *Options) system(attrs tree) error {
 	}
 	if len(o.RLimit) > 0 {
 		attrs.put("system.shell.options.rlimit", anyMap(o.RLimit, func(v int64) any { return float64(v) }))
+	}
+	if err := o.depends(attrs); err != nil {
+		return err
 	}
 	o.perResourceOption(attrs)
 	if err := o.signal(attrs); err != nil {

@@ -23,7 +23,10 @@ type Jobspec struct {
 	Retries     int       // system.retries (frond's own): how often a task that failed runs again
 	Array       ArrayOptions
 	User        map[string]any // attributes.user
-	System      map[string]any // all of attributes.system as given, without environment, for info and round trips
+	// Dependencies are what must come before, without doubles; Named tells that Name was given and is not the command's.
+	Dependencies []Dependency
+	Named        bool
+	System       map[string]any // all of attributes.system as given, without environment, for info and round trips
 }
 
 // Request is the resource part in the form the scheduler matches: a V1 jobspec is always

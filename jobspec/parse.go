@@ -13,7 +13,7 @@ const (
 	maxCount    = 1<<31 - 1 // any count, and nodes × slots
 	maxPerSlot  = 65_536    // tasks per slot, node or core
 	maxMemMiB   = 1 << 31   // per slot
-	maxDuration = 1e9       // seconds
+	MaxDuration = 1e9       // seconds: the largest time limit
 )
 
 // Parse reads a jobspec of version 1 (Flux RFC 25) from JSON and checks it. Beyond RFC 25 a slot may hold memory. An error names the

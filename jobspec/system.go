@@ -32,6 +32,9 @@ func (js *Jobspec) fillSystem(sys object) error {
 			js.System[key] = toMaps(v)
 		}
 	}
+	if js.dependsOn("singleton") && !js.Named {
+		return at("dependencies", bad("singleton needs a name of the job (attributes.system.job.name)"))
+	}
 	if sys.get("duration") == nil {
 		return at("duration", bad("is missing; it must be a number of seconds, 0 for no limit"))
 	}
@@ -72,7 +75,9 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 		return js.fillArray(v)
 	case "shell":
 		return js.fillShell(v)
-	case "dependencies", "files":
+	case "dependencies":
+		return js.fillDependencies(v)
+	case "files":
 		return refuseFilled(v)
 	}
 	return err
@@ -90,8 +95,8 @@ func refuseFilled(v any) error {
 
 func (js *Jobspec) fillDuration(v any) error {
 	d, ok := v.(float64)
-	if !ok || d < 0 || d > maxDuration {
-		return bad("must be a number of seconds from 0 (no limit) to %.0f", maxDuration)
+	if !ok || d < 0 || d > MaxDuration {
+		return bad("must be a number of seconds from 0 (no limit) to %.0f", MaxDuration)
 	}
 	js.Duration = d
 	return nil
@@ -135,6 +140,7 @@ func (js *Jobspec) fillJob(v any) error {
 	if err != nil {
 		return err
 	}
+	js.Named = job.get("name") != nil
 	js.Name, err = optString(job.get("name"), js.Name)
 	return at("name", err)
 }
@@ -210,7 +216,7 @@ func optSeconds(v any, def float64) (float64, error) {
 	case nil:
 		return def, nil
 	case float64:
-		if x >= 0 && x <= maxDuration {
+		if x >= 0 && x <= MaxDuration {
 			return x, nil
 		}
 	case string:
@@ -218,11 +224,11 @@ func optSeconds(v any, def float64) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if d <= maxDuration {
+		if d <= MaxDuration {
 			return d, nil
 		}
 	}
-	return 0, bad("must be a duration of at most %.0f seconds", maxDuration)
+	return 0, bad("must be a duration of at most %.0f seconds", MaxDuration)
 }
 
 // fillShell reads shell.options (Flux's shell options, as far as Frond acts on them; others stay in System).

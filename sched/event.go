@@ -33,6 +33,16 @@ type (
 		ID    GroupID
 		Count int
 	}
+	// SetDuration changes how long a group's jobs run (0 = unlimited).
+	SetDuration struct {
+		ID       GroupID
+		Duration float64
+	}
+	// SetEnd changes when allocations are expected to end (0 = unknown).
+	SetEnd struct {
+		IDs []uint64
+		End float64
+	}
 	// Free ends allocations. Unknown ids are ignored.
 	Free struct{ IDs []uint64 }
 	// Adopt books allocations that were made elsewhere (before a restart). Their nodes need not be known yet.

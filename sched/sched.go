@@ -101,6 +101,10 @@ func (m *Machine) Step(now float64, event any) []any {
 		}
 	case SetPriority:
 		m.setPriority(e)
+	case SetDuration:
+		m.setDuration(e)
+	case SetEnd:
+		m.setEnd(e)
 	case Cancel:
 		m.cancel(e)
 	case Free:

@@ -49,6 +49,9 @@ var ExecRenew = rpc.Method[ExecRenewReq, Empty]{Topic: "job.exec-renew", Idempot
 // ExecStart starts jobs on the targeted broker (NoReply).
 var ExecStart = rpc.Method[ExecStartReq, Empty]{Topic: "exec.start"}
 
+// ExecLimit changes the time limit of jobs on the targeted broker (NoReply). It is sent again after each sync.
+var ExecLimit = rpc.Method[ExecLimitReq, Empty]{Topic: "exec.limit", Idempotent: true}
+
 // ExecKill signals jobs on the targeted broker (NoReply).
 var ExecKill = rpc.Method[ExecKillReq, Empty]{Topic: "exec.kill"}
 
@@ -152,6 +155,12 @@ type (
 		Runs    []RunRef `msgpack:"runs"`
 		Signal  int      `msgpack:"signal"`
 		End     bool     `msgpack:"end"`
+	}
+	// ExecLimitReq sets a limit in seconds of run time; 0 = none.
+	ExecLimitReq struct {
+		Session uint64   `msgpack:"session"`
+		Runs    []RunRef `msgpack:"runs"`
+		Limit   float64  `msgpack:"limit"`
 	}
 	// ExecInputReq is standard input.
 	ExecInputReq struct {

@@ -173,43 +173,45 @@ type (
 	// JobInfo is one job or element, with Flux's attribute names (RFC 43) and Frond's additions at the end. Times are epoch
 	// seconds, 0 = not yet.
 	JobInfo struct {
-		ID          jobspec.ID `msgpack:"id" json:"id"`
-		UserID      uint32     `msgpack:"userid" json:"userid"`
-		Urgency     int        `msgpack:"urgency" json:"urgency"`
-		Priority    uint32     `msgpack:"priority" json:"priority"`
-		TSubmit     float64    `msgpack:"t_submit" json:"t_submit"`
-		TDepend     float64    `msgpack:"t_depend" json:"t_depend,omitempty"`
-		TRun        float64    `msgpack:"t_run" json:"t_run,omitempty"`
-		TCleanup    float64    `msgpack:"t_cleanup" json:"t_cleanup,omitempty"`
-		TInactive   float64    `msgpack:"t_inactive" json:"t_inactive,omitempty"`
-		State       int        `msgpack:"state" json:"state"` // bit
-		Result      int        `msgpack:"result" json:"result,omitempty"`
-		Success     bool       `msgpack:"success" json:"success"`
-		Name        string     `msgpack:"name" json:"name"`
-		Cwd         string     `msgpack:"cwd" json:"cwd,omitempty"`
-		Queue       string     `msgpack:"queue" json:"queue,omitempty"`
-		NTasks      int        `msgpack:"ntasks" json:"ntasks"`
-		NCores      int        `msgpack:"ncores" json:"ncores,omitempty"`
-		NNodes      int        `msgpack:"nnodes" json:"nnodes,omitempty"`
-		Ranks       string     `msgpack:"ranks" json:"ranks,omitempty"`
-		Nodelist    string     `msgpack:"nodelist" json:"nodelist,omitempty"`
-		Duration    float64    `msgpack:"duration" json:"duration,omitempty"`
-		Expiration  float64    `msgpack:"expiration" json:"expiration,omitempty"`
-		WaitStatus  int        `msgpack:"waitstatus" json:"waitstatus"`
-		HasStatus   bool       `msgpack:"hasstatus" json:"-"` // waitstatus is set
-		ExcOccurred bool       `msgpack:"exception_occurred" json:"exception_occurred"`
-		ExcType     string     `msgpack:"exception_type" json:"exception_type,omitempty"`
-		ExcSeverity int        `msgpack:"exception_severity" json:"exception_severity,omitempty"`
-		ExcNote     string     `msgpack:"exception_note" json:"exception_note,omitempty"`
-		Reason      string     `msgpack:"reason" json:"reason,omitempty"` // why it waits
-		Array       jobspec.ID `msgpack:"array" json:"array,omitempty"`
-		Index       int        `msgpack:"index" json:"index"`
-		CC          string     `msgpack:"cc" json:"cc,omitempty"`
-		Attempt     int        `msgpack:"attempt" json:"attempt"`
-		NElements   int        `msgpack:"nelements" json:"nelements,omitempty"` // a collapsed record
-		MaxRSSKiB   int64      `msgpack:"maxrss" json:"maxrss_kib,omitempty"`
-		CPU         float64    `msgpack:"cpu" json:"cpu_seconds,omitempty"`
-		TEstimate   float64    `msgpack:"t_estimate" json:"t_estimate,omitempty"` // when it is expected to start
+		ID           jobspec.ID `msgpack:"id" json:"id"`
+		UserID       uint32     `msgpack:"userid" json:"userid"`
+		Urgency      int        `msgpack:"urgency" json:"urgency"`
+		Priority     uint32     `msgpack:"priority" json:"priority"`
+		TSubmit      float64    `msgpack:"t_submit" json:"t_submit"`
+		TDepend      float64    `msgpack:"t_depend" json:"t_depend,omitempty"`
+		TRun         float64    `msgpack:"t_run" json:"t_run,omitempty"`
+		TCleanup     float64    `msgpack:"t_cleanup" json:"t_cleanup,omitempty"`
+		TInactive    float64    `msgpack:"t_inactive" json:"t_inactive,omitempty"`
+		State        int        `msgpack:"state" json:"state"` // bit
+		Result       int        `msgpack:"result" json:"result,omitempty"`
+		Success      bool       `msgpack:"success" json:"success"`
+		Name         string     `msgpack:"name" json:"name"`
+		Cwd          string     `msgpack:"cwd" json:"cwd,omitempty"`
+		Queue        string     `msgpack:"queue" json:"queue,omitempty"`
+		NTasks       int        `msgpack:"ntasks" json:"ntasks"`
+		NCores       int        `msgpack:"ncores" json:"ncores,omitempty"`
+		NNodes       int        `msgpack:"nnodes" json:"nnodes,omitempty"`
+		Ranks        string     `msgpack:"ranks" json:"ranks,omitempty"`
+		Nodelist     string     `msgpack:"nodelist" json:"nodelist,omitempty"`
+		Duration     float64    `msgpack:"duration" json:"duration,omitempty"`
+		Expiration   float64    `msgpack:"expiration" json:"expiration,omitempty"`
+		WaitStatus   int        `msgpack:"waitstatus" json:"waitstatus"`
+		HasStatus    bool       `msgpack:"hasstatus" json:"-"` // waitstatus is set
+		ExcOccurred  bool       `msgpack:"exception_occurred" json:"exception_occurred"`
+		ExcType      string     `msgpack:"exception_type" json:"exception_type,omitempty"`
+		ExcSeverity  int        `msgpack:"exception_severity" json:"exception_severity,omitempty"`
+		ExcNote      string     `msgpack:"exception_note" json:"exception_note,omitempty"`
+		Reason       string     `msgpack:"reason" json:"reason,omitempty"` // why it waits
+		Array        jobspec.ID `msgpack:"array" json:"array,omitempty"`
+		Index        int        `msgpack:"index" json:"index"`
+		CC           string     `msgpack:"cc" json:"cc,omitempty"`
+		Attempt      int        `msgpack:"attempt" json:"attempt"`
+		NElements    int        `msgpack:"nelements" json:"nelements,omitempty"` // a collapsed record
+		MaxRSSKiB    int64      `msgpack:"maxrss" json:"maxrss_kib,omitempty"`
+		CPU          float64    `msgpack:"cpu" json:"cpu_seconds,omitempty"`
+		TEstimate    float64    `msgpack:"t_estimate" json:"t_estimate,omitempty"`               // when it is expected to start
+		Dependencies []string   `msgpack:"dependencies,omitempty" json:"dependencies,omitempty"` // those not met
+		Memo         string     `msgpack:"memo,omitempty" json:"memo,omitempty"`                 // JSON object; empty = none
 	}
 )
 
@@ -320,6 +322,25 @@ type (
 	}
 )
 
+// Update changes jobs and whole arrays that have not ended: urgency while some of it waits, time limit also while it runs, memos.
+var Update = rpc.Method[UpdateReq, MultiRep]{Topic: "job.update"}
+
+type (
+	// UpdateReq says what to change. DryRun only tells whether it could be.
+	UpdateReq struct {
+		IDs      []jobspec.ID    `msgpack:"ids"`
+		Urgency  *int            `msgpack:"urgency,omitempty"`
+		Duration *DurationChange `msgpack:"duration,omitempty"`
+		Memo     string          `msgpack:"memo,omitempty"` // JSON object; a null takes a key out
+		DryRun   bool            `msgpack:"dryrun,omitempty"`
+	}
+	// DurationChange is a new time limit in seconds, 0 = none; with Sign it is added (1) or taken away (-1).
+	DurationChange struct {
+		Sign    int     `msgpack:"sign"`
+		Seconds float64 `msgpack:"seconds"`
+	}
+)
+
 // Counts streams the numbers of jobs: once, or with Follow at changes (at most 5 a second) until no job is active.
 var Counts = rpc.Method[CountsReq, CountsRep]{Topic: "job.counts", Stream: true, Idempotent: true}
 
@@ -334,5 +355,7 @@ type (
 		Running  int `msgpack:"running" json:"running"`
 		Inactive int `msgpack:"inactive" json:"inactive"`
 		Failed   int `msgpack:"failed" json:"failed"`
+		Canceled int `msgpack:"canceled" json:"canceled"` // of Failed
+		TimedOut int `msgpack:"timedout" json:"timeout"`
 	}
 )

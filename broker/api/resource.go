@@ -20,7 +20,9 @@ type NodesChanged struct {
 // The protocol between "job" (caller) and "sched", by notices on the leader, all values immutable:
 //
 //	job → sched   SchedSubmit   groups of identical requests join the queue (count more of an existing group adds to it)
-//	job → sched   SchedCancel   count fewer pending of a group; what was allocated meanwhile the job service gives back by SchedFree
+//	job → sched   SchedPriority another priority for a group; 0 holds it
+//	job → sched   SchedUpdate   another time limit for a group, or expected end of allocations
+//	job → sched   SchedCancel count fewer pending of a group; what was allocated meanwhile the job service gives back by SchedFree
 //	job → sched   SchedAdopt    (after a restart) these resources are in use; not answered. Their nodes may become known later
 //	job → sched   SchedFree     allocations end
 //	job → sched   SchedHold     stop or resume allocating altogether (recovery, shutdown)
@@ -48,6 +50,18 @@ type (
 	SchedPriority struct {
 		ID       GroupID
 		Priority uint32
+	}
+	// SchedUpdate changes the time limit of a group (seconds, 0 = none), and when allocations of it are expected to end (epoch seconds, 0 =
+	// unknown).
+	SchedUpdate struct {
+		ID       GroupID
+		Duration float64
+		Ends     []SchedEnd
+	}
+	// SchedEnd is the expected end of an allocation.
+	SchedEnd struct {
+		ID  uint64
+		End float64
 	}
 	// SchedCancel takes pending jobs out.
 	SchedCancel struct {

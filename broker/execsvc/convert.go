@@ -66,6 +66,10 @@ func killRuns(req *api.ExecKillReq) (any, error) {
 	return exec.KillRuns{Session: req.Session, Runs: refsOf(req.Runs), Signal: req.Signal, End: req.End}, nil
 }
 
+func setLimits(req *api.ExecLimitReq) (any, error) {
+	return exec.SetLimits{Session: req.Session, Runs: refsOf(req.Runs), Limit: seconds(req.Limit)}, nil
+}
+
 func input(req *api.ExecInputReq) (any, error) {
 	return exec.Input{Session: req.Session, Run: refOf(req.Run), Task: req.Task, Data: req.Data, EOF: req.EOF,
 		Window: exec.Window{Rows: req.Rows, Cols: req.Cols}}, nil

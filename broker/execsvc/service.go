@@ -86,6 +86,8 @@ func (s *Service) request(now time.Time, req *rpc.Request, out *reactor.Out) {
 		ev, err = decode(api.ExecStart, req, startRuns)
 	case api.ExecKill.Topic:
 		ev, err = decode(api.ExecKill, req, killRuns)
+	case api.ExecLimit.Topic:
+		ev, err = decode(api.ExecLimit, req, setLimits)
 	case api.ExecInput.Topic:
 		ev, err = decode(api.ExecInput, req, input)
 	case api.ExecFence.Topic:

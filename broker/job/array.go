@@ -24,6 +24,7 @@ type array struct {
 	params  *paramState
 	next    int     // first index never started
 	skip    []Span  // indexes ≥ next that are not pending, ascending and disjoint
+	top     int     // with aftercorr: those below may have been started
 	again   []*elem // to start again, by index
 	active  map[int]*elem
 	one     *elem // active of an array of one, without a map
@@ -44,6 +45,15 @@ type array struct {
 	exc     string           // of the first that failed
 	hiDirty bool
 	uneven  bool // is in Machine.uneven
+	// What its log says beside the row, and what waits for it (history.go, depend.go).
+	urgency   int
+	limit     float64 // time limit in seconds, 0 = none
+	noted     float64 // time of the last event in row.Log
+	logDirty  bool
+	wait      *waiting   // nil = it has no dependencies
+	freed     bool       // they are met
+	followers []follower // dependencies on it
+	queue     *queue
 }
 
 // elem is an active or waiting element.
@@ -64,6 +74,7 @@ type elem struct {
 	tRun     float64
 	limit    float64 // seconds that it may run, as the scheduler granted; 0 = no limit
 	started  bool    // `start` is posted
+	begun    bool    // it was, in this attempt or an earlier one
 	lost     string  // why a part was lost; empty = none was
 	ran      bool    // some task of it ran, or may have
 	adopted  bool    // taken over from the leader before
@@ -149,6 +160,7 @@ func (a *array) skipped(idx int) bool {
 
 // addSkip takes lo … hi out of the pending ones; parts may be out already. It returns the spans that were pending.
 func (a *array) addSkip(lo, hi int) []Span {
+	a.unready(lo, hi)
 	lo = max(lo, a.next)
 	var fresh []Span
 	merged := Span{lo, hi}

@@ -20,6 +20,9 @@ func (m *Machine) onCommitted() {
 	}
 	for _, r := range f.ranges {
 		n := r.span.Hi - r.span.Lo + 1
+		if r.arr.followers != nil {
+			m.tellFollowers(r.arr, Outcome{Lo: r.span.Lo, Hi: r.span.Hi, Except: true})
+		}
 		r.arr.countResult(r.result, n)
 		m.countEnd(r.result, n)
 		m.out.Spans = append(m.out.Spans, Target{r.arr.row.ID, r.span.Lo, r.span.Hi})
@@ -48,6 +51,12 @@ func (m *Machine) countEnd(result jobspec.Result, n int) {
 	m.totals.Inactive += n
 	if result != jobspec.ResultCompleted {
 		m.totals.Failed += n
+		switch result {
+		case jobspec.ResultCanceled:
+			m.totals.Canceled += n
+		case jobspec.ResultTimeout:
+			m.totals.TimedOut += n
+		}
 	}
 }
 
@@ -55,6 +64,9 @@ func (m *Machine) ended(e *elem) {
 	a := e.arr
 	res := result(e.status, e.exc)
 	a.drop(e)
+	if a.followers != nil {
+		m.tellFollowers(a, Outcome{Lo: e.idx, Hi: e.idx, OK: res == jobspec.ResultCompleted, Ran: e.tRun > 0, Except: e.fatal()})
+	}
 	a.countResult(res, 1)
 	m.countEnd(res, 1)
 	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.row.ID, e.idx, res, e.status})
@@ -89,6 +101,8 @@ func (m *Machine) onRefused() {
 	m.txn.Starts = append(old.Starts, m.txn.Starts...)
 	m.txn.Retried = append(old.Retried, m.txn.Retried...)
 	m.txn.Hi = append(old.Hi, m.txn.Hi...)
+	m.txn.Logs = dropLogs(append(old.Logs, m.txn.Logs...), gone)
+	m.txn.Queues = append(old.Queues, m.txn.Queues...)
 	m.txn.Output = append(old.Output, m.txn.Output...)
 	m.txn.Members = append(old.Members, m.txn.Members...)
 	m.txn.LastID = max(m.txn.LastID, old.LastID)
@@ -99,6 +113,16 @@ func (m *Machine) onRefused() {
 }
 
 func dropRanges(rows []RangeRow, gone map[jobspec.ID]bool) []RangeRow {
+	kept := rows[:0]
+	for _, r := range rows {
+		if !gone[r.Array] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func dropLogs(rows []LogRow, gone map[jobspec.ID]bool) []LogRow {
 	kept := rows[:0]
 	for _, r := range rows {
 		if !gone[r.Array] {

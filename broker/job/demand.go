@@ -8,7 +8,7 @@ package job
 
 // want is how many elements of a may start now.
 func (m *Machine) want(a *array) int {
-	if !a.durable {
+	if !a.durable || a.queue.row.Stopped {
 		return 0
 	}
 	return a.room()
@@ -29,7 +29,7 @@ func (m *Machine) flushDemand() {
 		want := m.want(a)
 		switch {
 		case want > a.asked:
-			m.out.Queue = append(m.out.Queue, Queued{a.row.ID, a.spec, Priority(a.row.Urgency), want - a.asked})
+			m.out.Queue = append(m.out.Queue, Queued{a.row.ID, a.spec, Priority(a.urgency), want - a.asked, a.limit})
 		case want < a.asked:
 			m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.row.ID, a.asked - want})
 		}

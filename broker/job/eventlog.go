@@ -27,6 +27,12 @@ const (
 	evRetry                     // JSON {attempt, status?, rank, node, reason}
 	evRestart                   // varint attempt: "flux-restart", the element may have run under an earlier leader
 	evUrgency                   // JSON
+	evDependAdd                 // JSON, as the following
+	evDependRemove
+	evDepend // none
+	evPriority
+	evUpdate // jobspec-update
+	evMemo
 )
 
 // Events that brokers tell of (job/perilog.go).
@@ -39,7 +45,8 @@ const (
 
 var codeNames = map[code]string{evPrologStart: "prolog-start", evPrologFinish: "prolog-finish", evEpilogStart: "epilog-start", evEpilogFinish: "epilog-finish",
 	evAlloc: "alloc", evStart: "start", evFinish: "finish", evRelease: "release", evFree: "free",
-	evClean: "clean", evException: "exception", evRetry: "retry", evRestart: "flux-restart", evUrgency: "urgency"}
+	evClean: "clean", evException: "exception", evRetry: "retry", evRestart: "flux-restart", evUrgency: "urgency",
+	evDependAdd: "dependency-add", evDependRemove: "dependency-remove", evDepend: "depend", evPriority: "priority", evUpdate: "jobspec-update", evMemo: "memo"}
 
 // Event is one decoded entry. Context is JSON text, empty without one.
 type Event struct {
@@ -102,14 +109,23 @@ func scanLog(buf []byte, submit float64, f func(rawEvent) error) error {
 
 // Eventlog returns the whole log of an element: the shared beginning from its array's row, then what log holds.
 func Eventlog(a *ArrayRow, log []byte) ([]Event, error) {
-	prio := Priority(a.Urgency)
 	events := []Event{
 		{a.Submit, "submit", fmt.Sprintf(`{"userid":%d,"urgency":%d,"flags":%d,"version":1}`, a.User, a.Urgency, a.Flags)},
 		{a.Submit, "validate", ""},
-		{a.Submit, "depend", ""},
-		{a.Submit, "priority", fmt.Sprintf(`{"priority":%d}`, prio)},
 	}
-	err := scanLog(log, a.Submit, func(e rawEvent) error {
+	shared, err := readLog(a.Log, a.Submit)
+	if err != nil {
+		return events, err
+	}
+	own, err := readLog(log, a.Submit)
+	if len(shared) == 0 || shared[0].Name != "dependency-add" {
+		events = append(events, Event{a.Submit, "depend", ""}, Event{a.Submit, "priority", string(priorityContext(a.Urgency))})
+	}
+	return append(events, merge(shared, own)...), err
+}
+
+func readLog(log []byte, submit float64) (events []Event, err error) {
+	err = scanLog(log, submit, func(e rawEvent) error {
 		ctx, err := e.context()
 		if err != nil {
 			return err
@@ -118,6 +134,24 @@ func Eventlog(a *ArrayRow, log []byte) ([]Event, error) {
 		return nil
 	})
 	return events, err
+}
+
+// merge puts the events of an array among those of an element, by time, up to the element's end.
+func merge(shared, own []Event) []Event {
+	if len(shared) == 0 {
+		return own
+	}
+	out := make([]Event, 0, len(shared)+len(own))
+	for _, e := range own {
+		for len(shared) > 0 && shared[0].Time <= e.Time {
+			out, shared = append(out, shared[0]), shared[1:]
+		}
+		out = append(out, e)
+	}
+	if n := len(own); n > 0 && own[n-1].Name == "clean" {
+		return out
+	}
+	return append(out, shared...)
 }
 
 func (e rawEvent) context() (string, error) {
@@ -136,7 +170,7 @@ func (e rawEvent) context() (string, error) {
 			return "", err
 		}
 		return `{"annotations":{"sched":{"resource_summary":` + strconv.Quote(summary(parts)) + `}}}`, nil
-	case evException, evRetry, evUrgency, evPrologStart, evPrologFinish, evEpilogStart, evEpilogFinish:
+	case evException, evRetry, evUrgency, evDependAdd, evDependRemove, evPriority, evUpdate, evMemo, evPrologStart, evPrologFinish, evEpilogStart, evEpilogFinish:
 		return string(e.ctx), nil
 	case evRestart:
 		v, n := binary.Varint(e.ctx)
@@ -144,7 +178,7 @@ func (e rawEvent) context() (string, error) {
 			return "", errLog
 		}
 		return `{"attempt":` + strconv.FormatInt(v, 10) + `}`, nil
-	case evStart, evFree, evClean:
+	case evStart, evFree, evClean, evDepend:
 		return "", nil
 	}
 	return "", errLog

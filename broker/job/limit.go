@@ -10,9 +10,9 @@ import (
 func (a *array) room() int {
 	limit := a.spec.Job.Array.Limit
 	if limit == 0 {
-		return a.pending
+		return a.eligibleCount()
 	}
-	return min(a.pending, max(limit-a.running, 0))
+	return min(a.eligibleCount(), max(limit-a.running, 0))
 }
 
 // countFailure notes an element's end; the last failure that is allowed ends its array, at the end of the step.

@@ -15,9 +15,19 @@ func (m *Machine) load(l *Loaded) error {
 	c := l.Counts
 	m.totals.Inactive = c.Completed + c.Failed + c.Canceled + c.TimedOut
 	m.totals.Failed = c.Failed + c.Canceled + c.TimedOut
+	m.totals.Canceled, m.totals.TimedOut = c.Canceled, c.TimedOut
+	for _, row := range l.Queues {
+		m.queueOf(row.Name).row = row
+	}
 	for i := range l.Arrays {
 		if err := m.loadArray(&l.Arrays[i]); err != nil {
 			return err
+		}
+	}
+	for _, id := range m.order {
+		a := m.arrays[id]
+		if m.listen(a); a.hi > 0 {
+			m.meetAll(a)
 		}
 	}
 	m.gate = make(map[int32]string)
@@ -45,7 +55,7 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 	if err != nil {
 		return fmt.Errorf("read jobspec of %v from the store: %w", l.ID, err)
 	}
-	a := &array{row: l.ArrayRow, spec: &Spec{l.Spec, l.JSON, j}, durable: true, hi: l.Hi, status: 0}
+	a := &array{row: l.ArrayRow, spec: &Spec{l.Spec, l.JSON, j}, durable: true, hi: l.Hi, limit: j.Duration}
 	if l.Env != 0 {
 		a.env = &Env{l.Env, l.EnvData}
 	}
@@ -58,6 +68,9 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 	a.done = [4]int{r.Completed, r.Failed, r.Canceled, r.TimedOut}
 	a.ended, a.durably, a.pending = n, n, l.N-n
 	a.fails = r.Failed + r.TimedOut
+	if err := m.restore(a); err != nil {
+		return fmt.Errorf("read the log of %v from the store: %w", l.ID, err)
+	}
 	m.addArray(a)
 	m.adjust(a)
 	for _, s := range l.Starts {
@@ -157,9 +170,11 @@ type timer struct {
 type timerKind uint8
 
 const (
-	timeLease timerKind = iota // a silent broker's lease is surely over
-	timeGate                   // so is that of all brokers of the leader before
-	timeExit                   // the exit timeout of a job on several brokers
+	timeLease  timerKind = iota // a silent broker's lease is surely over
+	timeGate                    // so is that of all brokers of the leader before
+	timeBegin                   // a begin-time has come
+	timeLookup                  // a lookup that failed is tried again
+	timeExit                    // the exit timeout of a job on several brokers
 )
 
 func (t timers) Len() int           { return len(t) }
@@ -188,6 +203,12 @@ func (m *Machine) runTimers() {
 			if m.gated() {
 				m.ungate()
 			}
+		case timeBegin:
+			if a := m.arrays[t.run.Job]; a != nil {
+				m.begins(a)
+			}
+		case timeLookup:
+			m.lookAgain(t.run)
 		case timeExit:
 			m.exitOver(t.run)
 		}

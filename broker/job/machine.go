@@ -21,12 +21,15 @@ type Machine struct {
 	txn    *Txn   // what the next commit will write
 	gen    uint64 // of txn
 	// taken transactions, oldest first
-	taken  []*inflight
-	next   inflight // what txn's commit will bring about
-	timers timers
-	gate   map[int32]string // recovery: brokers (uuid) of the leader before that may still run something
-	gateAt time.Time
-	claims []claim // recovery: durable starts not yet accounted for
+	taken   []*inflight
+	next    inflight // what txn's commit will bring about
+	timers  timers
+	gate    map[int32]string // recovery: brokers (uuid) of the leader before that may still run something
+	gateAt  time.Time
+	queues  map[string]*queue
+	names   map[string]int      // arrays by name of their own
+	singles map[string][]*array // those that wait to be the only one of their name, in order of submission
+	claims  []claim             // recovery: durable starts not yet accounted for
 	// adoptions numbers the allocations of adopted runs
 	adoptions uint64
 	unstored  int      // elements that ended and are not yet durable
@@ -38,11 +41,12 @@ type Machine struct {
 	batch     map[int32]*RankStarts
 	dirty     []*array // arrays whose hi is to be written
 	failing   []*array // arrays in which too many elements failed
+	logs      []*array // arrays whose log is to be written
 	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
-// Totals counts elements.
-type Totals struct{ Pending, Running, Inactive, Failed int }
+// Totals counts elements. Failed are all that did not complete.
+type Totals struct{ Pending, Running, Inactive, Failed, Canceled, TimedOut int }
 
 type nodeInfo struct {
 	rank int32
@@ -74,7 +78,7 @@ type endedRange struct {
 
 // New makes a machine from what the store holds.
 func New(cfg Config) (*Machine, *Actions, error) {
-	m := &Machine{cfg: cfg, arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
+	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
 		txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
 	m.begin(cfg.Now)
 	if cfg.Loaded != nil {
@@ -119,6 +123,12 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onRaised(ev)
 	case Signalled:
 		m.onSignalled(ev)
+	case Changed:
+		m.onChanged(ev)
+	case QueueChanged:
+		m.onQueueChanged(ev)
+	case Looked:
+		m.onLooked(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("job machine: unknown event %T", ev))
@@ -168,13 +178,13 @@ func (m *Machine) Totals() Totals { return m.totals }
 func (m *Machine) Active() int { return m.totals.Pending + m.totals.Running }
 
 // Dirty tells whether there is something to commit.
-func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty) > 0 }
+func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty)+len(m.logs) > 0 }
 
 // Relaxed tells that nobody is known to wait for the transaction that is being filled: it tells of ends of elements, output and marks
 // alone, and no array is complete by it.
 func (m *Machine) Relaxed() bool {
 	t := m.txn
-	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members)+len(t.Params) == 0
+	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members)+len(t.Params)+len(t.Logs)+len(m.logs)+len(t.Queues) == 0
 }
 
 // Gen numbers the transaction that is being filled; TakeTxn hands it out and begins the next.
@@ -185,10 +195,11 @@ func (m *Machine) TakeTxn() *Txn {
 	for _, a := range m.dirty {
 		a.hiDirty = false
 		if a.ended < a.row.N {
-			m.txn.Hi = append(m.txn.Hi, HiRow{a.row.ID, a.next})
+			m.txn.Hi = append(m.txn.Hi, HiRow{a.row.ID, max(a.next, a.top)})
 		}
 	}
 	m.dirty = m.dirty[:0]
+	m.takeLogs()
 	f := m.next
 	f.gen, f.txn = m.gen, m.txn
 	m.taken = append(m.taken, &f)
@@ -218,12 +229,15 @@ func (m *Machine) find(id jobspec.ID) (*array, int) {
 
 func (m *Machine) addArray(a *array) {
 	m.arrays[a.row.ID] = a
+	a.queue = m.queueOf(a.spec.Job.Queue)
+	m.countName(a, 1)
 	m.order = append(m.order, a.row.ID)
 	m.totals.Pending += a.pending
 }
 
 func (m *Machine) removeArray(a *array) {
 	delete(m.arrays, a.row.ID)
+	m.countName(a, -1)
 	if len(m.order) < 2*len(m.arrays)+1024 {
 		return
 	}

@@ -19,12 +19,15 @@ type Txn struct {
 	Params  []ParamsRow  // parameters of elements of submissions to come
 	Uploads []UploadRow  // the sets that they begin
 	Members []MemberRow  // upserted by Rank
+	Queues  []QueueRow   // upserted by Name
+	Logs    []LogRow     // logs of arrays that have grown
 	LastID  jobspec.ID   // 0 = unchanged
 }
 
 // Empty tells whether there is nothing to write.
 func (t *Txn) Empty() bool {
-	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members)+len(t.Params)+len(t.Uploads) == 0 && t.LastID == 0
+	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members)+
+		len(t.Params)+len(t.Uploads)+len(t.Logs)+len(t.Queues) == 0 && t.LastID == 0
 }
 
 type (
@@ -58,6 +61,12 @@ type (
 		// CC and Params are of that one then.
 		Indexes string
 		Size    int
+		Log     []byte // events of the whole array; nil = none
+	}
+	// LogRow replaces an array's Log.
+	LogRow struct {
+		Array jobspec.ID
+		Log   []byte
 	}
 	// ElementRow is one finished element.
 	ElementRow struct {
@@ -138,6 +147,7 @@ type Loaded struct {
 	ParamID uint64        // set of parameters
 	Arrays  []LoadedArray // those with unfinished elements
 	Members []MemberRow
+	Queues  []QueueRow
 	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past
 }
 
@@ -177,6 +187,8 @@ type Reader interface {
 	Params(set uint64, index int) (row ParamsRow, ok bool, err error)
 	// Upload returns the set that is being uploaded under a token, with how many elements have theirs.
 	Upload(token string) (set uint64, n int, ok bool, err error)
+	// Named returns the array submitted last with this name.
+	Named(name string) (row ArrayRow, ok bool, err error)
 	// Spec and Env return interned texts.
 	Spec(id uint64) ([]byte, error)
 	Env(id uint64) ([]byte, error)

@@ -166,6 +166,9 @@ func (m *Machine) syncRun(r *rank, run *SyncRun) bool {
 		return m.unwanted(run)
 	}
 	if e := a.get(idx); e != nil && e.key() == run.Key && e.part(r.id) != nil {
+		if a.limit != a.spec.Job.Duration { // it may not have heard of that
+			m.limitRuns(a, []*elem{e})
+		}
 		return true
 	}
 	e := a.get(idx)
@@ -180,6 +183,9 @@ func (m *Machine) syncRun(r *rank, run *SyncRun) bool {
 		}
 	}
 	m.adoptPart(e, r, run)
+	if a.limit != a.spec.Job.Duration {
+		m.limitRuns(a, []*elem{e})
+	}
 	return true
 }
 
@@ -198,9 +204,10 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 		return nil // it has ended, or that attempt of it has, as the store knows
 	}
 	a.addSkip(idx, idx)
+	m.meetAll(a)
 	e := &elem{arr: a, idx: idx, attempt: run.Key.Attempt, epoch: run.Key.Epoch, status: -1, adopted: true, nnodes: run.NNodes,
 		watched: a.watched, log: eventLog{last: a.row.Submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
-	if e.limit = a.spec.Job.Duration; a.spec.Job.MinDuration > 0 && run.End > e.tRun {
+	if e.limit = a.limit; a.limit == a.spec.Job.Duration && a.spec.Job.MinDuration > 0 && run.End > e.tRun {
 		e.limit = min(e.limit, run.End-e.tRun)
 	}
 	e.fails = a.claimed[idx].Failed

@@ -20,10 +20,15 @@ func (m *Machine) onSubmitted(ev Submitted) {
 				m.txn.Envs = append(m.txn.Envs, EnvRow{it.Env.ID, it.Env.Data})
 			}
 		}
-		m.txn.Arrays = append(m.txn.Arrays, a.row)
+		a.urgency, a.limit = it.Urgency, it.Spec.Job.Duration
+		m.dependOn(a, it.Depends)
+		row := a.row
+		row.Log = nil // is in a row of its own
+		m.txn.Arrays = append(m.txn.Arrays, row)
 		m.txn.LastID = m.lastID
 		m.next.arrays = append(m.next.arrays, a)
 		m.addArray(a)
+		m.listen(a)
 		m.out.IDs = append(m.out.IDs, a.row.ID)
 	}
 }
@@ -35,7 +40,7 @@ func (m *Machine) onAllocated(ev Allocated) {
 		var e *elem
 		if a != nil {
 			a.asked = max(a.asked-1, 0)
-			if m.want(a) > 0 {
+			if a.urgency > 0 && m.want(a) > 0 {
 				e = m.takePending(a)
 			}
 		}
@@ -53,10 +58,10 @@ func (m *Machine) onAllocated(ev Allocated) {
 // takePending makes the next element of a active, those that ran before first; nil if there is none.
 func (m *Machine) takePending(a *array) *elem {
 	var e *elem
-	if len(a.again) > 0 {
-		e = a.again[0]
-		a.removeAgain(0)
-	} else if idx := a.popPending(); idx >= 0 {
+	if i := a.firstAgain(); i >= 0 {
+		e = a.again[i]
+		a.removeAgain(i)
+	} else if idx := a.popEligible(); idx >= 0 {
 		e = m.newElem(a, idx, 1)
 		if !a.hiDirty {
 			a.hiDirty = true
@@ -72,6 +77,9 @@ func (m *Machine) takePending(a *array) *elem {
 // newElem makes an element's state. What an earlier leader may have started begins with a later attempt.
 func (m *Machine) newElem(a *array, idx int, attempt uint32) *elem {
 	e := &elem{arr: a, idx: idx, attempt: attempt, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
+	if a.wait != nil && a.wait.corr && a.eligible(idx) {
+		e.logCorr(m.now)
+	}
 	if idx < a.hi && attempt == 1 {
 		e.attempt = 2
 	}
@@ -94,7 +102,7 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 	e.after = nil
 	e.started, e.status, e.failed, e.lost, e.ran, e.signaled, e.adopted = false, -1, 0, "", false, false, false
 	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
-	if e.limit = e.arr.spec.Job.Duration; e.arr.spec.Job.MinDuration > 0 && al.End > m.now {
+	if e.limit = e.arr.limit; e.arr.spec.Job.MinDuration > 0 && al.End > m.now {
 		e.limit = min(e.limit, al.End-m.now)
 	}
 	m.touch(e)

@@ -63,6 +63,7 @@ type (
 		Digest   string
 		Indexes  string // as in ArrayRow
 		Size     int
+		Depends  []DependTarget // of those of the spec's dependencies that name jobs, in order
 	}
 	// Uploaded: chunks of a set of parameters came; New begins the set.
 	Uploaded struct {
@@ -167,6 +168,20 @@ type (
 		Targets []Target
 		Signal  int
 	}
+	// Changed: urgency, time limit or memo of whole arrays. Errors by element are in Actions.Errors.
+	Changed struct {
+		Targets  []Target
+		Urgency  *int
+		Duration *DurationChange
+		Memo     []byte // JSON object; nil = none
+		User     uint32
+		DryRun   bool
+	}
+	// DurationChange is a new time limit in seconds, 0 = none; with Sign it is added (1) or taken away (-1).
+	DurationChange struct {
+		Sign    int
+		Seconds float64
+	}
 	// Tick: the time asked for has come.
 	Tick struct{}
 )
@@ -185,26 +200,29 @@ const (
 
 // Actions are the orders that follow from one event. Slices are in the order in which things are to be done.
 type Actions struct {
-	IDs      []jobspec.ID // of Submitted's items
-	Queue    []Queued     // elements join the scheduler's queue
-	Dequeue  []Dequeued
-	Adopt    []Allocation   // resources in use by adopted runs
-	Free     []uint64       // allocations that ended
-	Hold     *bool          // stop or resume the scheduler
-	Params   []ParamsWanted // read from the store, then ParamsLoaded
-	Starts   []RankStarts
-	Kills    []RankKill
-	Kill     []RunKey // answer to Synced
-	Forget   []RunKey
-	Stale    bool
-	Ended    []Ending      // elements whose end is durable
-	Spans    []Target      // elements that never ran and whose end is durable
-	Done     []*ArrayState // arrays all of whose elements have ended, durably
-	Touched  []jobspec.ID  // watched elements with new events
-	Streamed []OutputRow   // output of watched elements, and of those of followed arrays
-	Finished []Finished    // elements of followed arrays that have ended; it is not durable yet
-	Errors   map[jobspec.ID]string
-	Wake     time.Time // zero = no timer needed
+	IDs        []jobspec.ID // of Submitted's items
+	Queue      []Queued     // elements join the scheduler's queue
+	Dequeue    []Dequeued
+	Priorities []Prioritized  // other priorities of what is queued; 0 = hold
+	Limits     []Limited      // other time limits
+	Adopt      []Allocation   // resources in use by adopted runs
+	Free       []uint64       // allocations that ended
+	Hold       *bool          // stop or resume the scheduler
+	Params     []ParamsWanted // read from the store, then ParamsLoaded
+	Starts     []RankStarts
+	Kills      []RankKill
+	Kill       []RunKey // answer to Synced
+	Forget     []RunKey
+	Stale      bool
+	Ended      []Ending      // elements whose end is durable
+	Spans      []Target      // elements that never ran and whose end is durable
+	Lookups    []Lookup      // to be answered by Looked
+	Done       []*ArrayState // arrays all of whose elements have ended, durably
+	Touched    []jobspec.ID  // watched elements with new events
+	Streamed   []OutputRow   // output of watched elements, and of those of followed arrays
+	Finished   []Finished    // elements of followed arrays that have ended; it is not durable yet
+	Errors     map[jobspec.ID]string
+	Wake       time.Time // zero = no timer needed
 }
 
 type (
@@ -214,6 +232,30 @@ type (
 		Spec     *Spec
 		Priority uint32
 		Count    int
+		Duration float64 // time limit in seconds, 0 = none
+	}
+	// Prioritized is an array's new priority.
+	Prioritized struct {
+		Array    jobspec.ID
+		Priority uint32
+	}
+	// Limited is an array's new time limit: of what is queued, and of runs on brokers.
+	Limited struct {
+		Array    jobspec.ID
+		Duration float64
+		Ends     []AllocEnd
+		Runs     []RankRuns
+	}
+	// AllocEnd is when an allocation is expected to end, epoch seconds; 0 = unknown.
+	AllocEnd struct {
+		ID  uint64
+		End float64
+	}
+	// RankRuns are runs on a broker.
+	RankRuns struct {
+		Rank    int32
+		Session uint64
+		Runs    []RunKey
 	}
 	// Dequeued is Count fewer.
 	Dequeued struct {

@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
@@ -142,14 +143,17 @@ func (m *Machine) pendingView(a *array, idx, n int) View {
 	if n > 1 {
 		id = a.row.ID
 	}
-	return View{ID: id, Row: &a.row, Spec: a.spec, Env: a.env, Index: idx, Count: n, CC: a.cc(idx), Pending: true, NTasks: NTasks(a.spec.Job),
-		Fold: State{State: jobspec.StateSched, Status: -1, Attempt: 1}}
+	return View{ID: id, Row: &a.row, Spec: a.spec, Env: a.env, Index: idx, Count: n, CC: a.cc(idx), Pending: true, Limit: a.limit, NTasks: NTasks(a.spec.Job),
+		Fold: State{State: a.pendingState(idx, n), Status: -1, Attempt: 1}}
 }
 
 func (m *Machine) view(a *array, e *elem) View {
 	v := View{ID: e.id(), Row: &a.row, Spec: a.spec, Env: a.env, Index: e.idx, Count: 1, CC: a.cc(e.idx), Res: e.res, Log: e.log.buf, NTasks: NTasks(a.spec.Job),
 		Pending: e.state == jobspec.StateSched, Limit: e.limit}
 	v.Fold = State{State: e.state, Status: e.status, Attempt: e.attempt, TRun: e.tRun, Exc: e.exc}
+	if v.Pending {
+		v.Fold.State = a.pendingState(e.idx, 1)
+	}
 	if e.state == jobspec.StateInactive { // its end is not durable yet
 		v.Fold.State = jobspec.StateCleanup
 	}
@@ -236,6 +240,9 @@ func (m *Machine) Check() error {
 }
 
 func (a *array) check() error {
+	if err := a.checkDepends(); err != nil {
+		return err
+	}
 	n := 0
 	for idx := a.next; idx < a.row.N && a.row.N <= 10000; idx++ {
 		if !a.skipped(idx) {
@@ -283,4 +290,14 @@ func (e *elem) check() error {
 		return fmt.Errorf("state %v, the log says %v", e.state, s.State)
 	}
 	return nil
+}
+
+// Named returns the latest of the active, durable arrays with a name.
+func (m *Machine) Named(name string) (id jobspec.ID, n int, ok bool) {
+	for _, id := range slices.Backward(m.order) {
+		if a := m.arrays[id]; a != nil && a.durable && a.row.Name == name {
+			return id, a.row.N, true
+		}
+	}
+	return 0, 0, false
 }

@@ -27,6 +27,9 @@ func (s *Service) apply(a *job.Actions) {
 			Body: api.ExecKillReq{Session: k.Session, Runs: refs(k.Runs), Signal: k.Signal, End: k.End}})
 	}
 	s.tell(a)
+	for _, l := range a.Lookups {
+		s.lookInto(l)
+	}
 }
 
 func (s *Service) toSched(a *job.Actions) {
@@ -34,10 +37,16 @@ func (s *Service) toSched(a *job.Actions) {
 		groups := make([]api.SchedGroup, len(a.Queue))
 		for i, q := range a.Queue {
 			j := q.Spec.Job
-			groups[i] = api.SchedGroup{ID: api.GroupID(q.Array), Request: j.Request, Constraint: j.Constraint, Duration: j.Duration,
+			groups[i] = api.SchedGroup{ID: api.GroupID(q.Array), Request: j.Request, Constraint: j.Constraint, Duration: q.Duration,
 				Priority: q.Priority, Order: uint64(q.Array), Count: q.Count, MinLength: j.MinDuration}
 		}
 		s.out.Notify("sched", api.SchedSubmit{Groups: groups})
+	}
+	for _, p := range a.Priorities {
+		s.out.Notify("sched", api.SchedPriority{ID: api.GroupID(p.Array), Priority: p.Priority})
+	}
+	for i := range a.Limits {
+		s.limit(&a.Limits[i])
 	}
 	for _, d := range a.Dequeue {
 		s.out.Notify("sched", api.SchedCancel{ID: api.GroupID(d.Array), Count: d.Count})

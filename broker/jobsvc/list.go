@@ -2,7 +2,9 @@ package jobsvc
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
@@ -48,10 +50,7 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 // listPending gives the next limit pending elements that match.
 func (s *Service) listPending(req *api.ListReq, limit int) (jobs []api.JobInfo) {
 	arrays := s.m.Arrays()
-	prio := func(id jobspec.ID) uint32 {
-		row, _, _, _ := s.m.Row(id)
-		return job.Priority(row.Urgency)
-	}
+	prio := func(id jobspec.ID) uint32 { return job.Priority(s.m.Urgency(id)) }
 	slices.SortStableFunc(arrays, func(a, b jobspec.ID) int { return cmp.Compare(prio(b), prio(a)) })
 	for _, id := range arrays {
 		from := jobspec.ID(0)
@@ -216,6 +215,12 @@ func (s *Service) active(v *job.View) api.JobInfo {
 	j := v.Spec.Job
 	info := submitted(v.Row, j)
 	info.ID, info.Index, info.CC, info.State, info.Attempt = v.ID, v.Index, v.CC, int(v.Fold.State), int(v.Fold.Attempt)
+	switch {
+	case v.Fold.State == jobspec.StateDepend && len(info.Dependencies) > 0:
+		info.Reason = "waits for " + strings.Join(info.Dependencies, ", ")
+	case v.Pending && info.Urgency == 0:
+		info.Reason = "is held: its urgency is 0"
+	}
 	if v.Count > 1 {
 		info.NElements, info.CC = v.Count, ""
 	}
@@ -249,11 +254,31 @@ func (s *Service) placed(info *api.JobInfo, res *resource.Alloc) {
 func submitted(row *job.ArrayRow, j *jobspec.Jobspec) api.JobInfo {
 	info := api.JobInfo{ID: row.ID, UserID: row.User, Urgency: row.Urgency, Priority: job.Priority(row.Urgency), TSubmit: row.Submit, TDepend: row.Submit,
 		Name: row.Name, WaitStatus: -1}
+	cur, changed := current(row)
+	if changed {
+		info.Urgency, info.Priority, info.Dependencies = cur.Urgency, job.Priority(cur.Urgency), cur.Waits
+		if len(cur.Memo) > 0 {
+			memo, _ := json.Marshal(cur.Memo)
+			info.Memo = string(memo)
+		}
+	}
 	if j != nil {
 		info.Cwd, info.Queue, info.Duration, info.NTasks = j.Cwd, j.Queue, j.Duration, job.NTasks(j)
+		if changed && cur.Duration >= 0 {
+			info.Duration = cur.Duration
+		}
 		info.NCores, info.NNodes = j.Request.TotalSlots()*j.Request.Cores, j.Request.Nodes
 	}
 	return info
+}
+
+// current is what an array's log has made of its submission; false = it has none.
+func current(row *job.ArrayRow) (job.Current, bool) {
+	if len(row.Log) == 0 {
+		return job.Current{}, false
+	}
+	cur, err := row.Current()
+	return cur, err == nil
 }
 
 func setException(info *api.JobInfo, x *job.Exception) {

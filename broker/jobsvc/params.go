@@ -225,7 +225,7 @@ func (s *Service) withParams(r *rpc.Request, req api.SubmitReq) error {
 		}
 	}
 	if len(tokens) == 0 {
-		return s.accept(r, req)
+		return s.accept(r, req, nil)
 	}
 	if req.Token == "" {
 		return wire.Errorf(wire.Invalid, "parameters need the token under which they were uploaded")
@@ -237,7 +237,7 @@ func (s *Service) withParams(r *rpc.Request, req api.SubmitReq) error {
 			return
 		}
 		if err == nil {
-			err = s.accept(r, req)
+			err = s.accept(r, req, nil)
 		}
 		if err != nil {
 			s.out.Fail(r, err)

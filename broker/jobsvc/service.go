@@ -28,6 +28,7 @@ type Config struct {
 	Prolog   string // for sh, on each node of a job before its tasks; "" = none
 	Epilog   string // after them
 	Now      time.Time
+	Queues   []jobspec.Queue // nil = one without a name
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -67,6 +68,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, m: m, first: first, inv: resource.NewInventory(), seen: make(map[int32]bool), started: cfg.Now}
 	s.intern.init(cfg.Loaded)
+	s.intern.enqueue = s.enqueue
 	s.tokens.init()
 	s.uploads.init(cfg.Loaded)
 	s.committer.replies = make(map[uint64][]pending)
@@ -180,6 +182,12 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Input, s.onInput)
 	case api.Raise.Topic:
 		handle(s, r, api.Raise, s.onRaise)
+	case api.Queues.Topic:
+		handle(s, r, api.Queues, s.onQueues)
+	case api.QueueSet.Topic:
+		handle(s, r, api.QueueSet, s.onQueueSet)
+	case api.Update.Topic:
+		handle(s, r, api.Update, s.onUpdate)
 	case api.Kill.Topic:
 		handle(s, r, api.Kill, s.onKill)
 	case api.Counts.Topic:

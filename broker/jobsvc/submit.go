@@ -2,6 +2,7 @@ package jobsvc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -94,8 +95,8 @@ func (s *Service) checkToken(r *rpc.Request, req api.SubmitReq) {
 
 func itemToken(token string, i int) string { return token + "/" + strconv.Itoa(i) }
 
-// accept validates all items, then submits all.
-func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
+// accept validates all items, then submits all. Known is what the store was asked for.
+func (s *Service) accept(r *rpc.Request, req api.SubmitReq, known found) error {
 	s.intern.trim()
 	envs := make([]*job.Env, len(req.Envs))
 	for i, data := range req.Envs {
@@ -106,7 +107,11 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq) error {
 	}
 	items := make([]job.Item, len(req.Items))
 	for i := range req.Items {
-		if err := s.item(&req.Items[i], envs, &items[i]); err != nil {
+		if err := s.item(&req.Items[i], envs, known, &items[i]); err != nil {
+			if known == nil && errors.Is(err, errAskStore) {
+				s.askStore(r, req)
+				return nil
+			}
 			return itemError(err, i, len(req.Items))
 		}
 		items[i].User, items[i].Digest = r.User, req.Items[i].Digest
@@ -161,7 +166,7 @@ func itemError(err error, i, n int) error {
 	return wire.Errorf(e.Code, "submission %d of %d: %s", i+1, n, e.Error())
 }
 
-func (s *Service) item(it *api.SubmitItem, envs []*job.Env, out *job.Item) error {
+func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, out *job.Item) error {
 	n := max(it.N, 1)
 	switch {
 	case it.N < 0 || n > maxElements:
@@ -177,14 +182,25 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, out *job.Item) error
 		return err
 	}
 	spec, err := s.intern.spec(it.Spec)
+	if refused := (*wire.Error)(nil); errors.As(err, &refused) {
+		return refused
+	}
 	if err != nil {
 		return wire.Errorf(wire.Invalid, "jobspec: %v", err)
+	}
+	if err := s.open(spec.spec.Job.Queue); err != nil {
+		return err
 	}
 	*out = job.Item{Spec: spec.spec, N: n, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, Watched: it.Watched,
 		Followed: s.follows.byKey[it.Follow] != nil}
 	out.Env = spec.env
 	if it.Env > 0 {
 		out.Env = envs[it.Env-1]
+	}
+	if len(spec.spec.Job.Dependencies) > 0 {
+		if out.Depends, err = s.depends(spec.spec.Job, n, known); err != nil {
+			return err
+		}
 	}
 	return s.feasible(spec.spec.Job)
 }
@@ -241,6 +257,7 @@ type interner struct {
 	envs  map[string]*job.Env
 	// unstored holds the *job.Spec and *job.Env whose rows are not written yet
 	unstored map[any]bool
+	enqueue  func(*jobspec.Jobspec) (*jobspec.Jobspec, error) // puts a job into its queue
 	bytes    int
 	specID   uint64
 	envID    uint64
@@ -284,16 +301,22 @@ func (in *interner) spec(text []byte) (*internedSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	given := j
+	if j, err = in.enqueue(j); err != nil {
+		return nil, err
+	}
 	e := &internedSpec{}
 	stored := slices.Clone(text)
 	if len(j.Environment) > 0 {
 		e.env = in.env(envBytes(j.Environment))
 		bare := *j
 		bare.Environment = nil
-		if stored, err = bare.JSON(); err != nil {
+		j = &bare
+	}
+	if j != given {
+		if stored, err = j.JSON(); err != nil {
 			return nil, err
 		}
-		j = &bare
 	}
 	in.bytes += 2 * len(text)
 	in.specID++

@@ -274,7 +274,7 @@ func (s *Service) onCounts(r *rpc.Request, req api.CountsReq) error {
 
 func (s *Service) countsRep() api.CountsRep {
 	t := s.m.Totals()
-	return api.CountsRep{Pending: t.Pending, Running: t.Running, Inactive: t.Inactive, Failed: t.Failed}
+	return api.CountsRep{Pending: t.Pending, Running: t.Running, Inactive: t.Inactive, Failed: t.Failed, Canceled: t.Canceled, TimedOut: t.TimedOut}
 }
 
 // flushProgress sends counts and progress, not too often; at once when the last job has ended.

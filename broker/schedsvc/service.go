@@ -81,6 +81,11 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.step(sched.Cancel{ID: sched.GroupID(in.ID), Count: in.Count})
 	case api.SchedPriority:
 		s.step(sched.SetPriority{ID: sched.GroupID(in.ID), Priority: in.Priority})
+	case api.SchedUpdate:
+		s.step(sched.SetDuration{ID: sched.GroupID(in.ID), Duration: in.Duration})
+		for _, e := range in.Ends {
+			s.step(sched.SetEnd{IDs: []uint64{e.ID}, End: e.End})
+		}
 	case api.SchedHold:
 		s.step(sched.Hold{Hold: in.Hold})
 	case api.SchedAdopt:

@@ -39,6 +39,13 @@ func (l *loader) meta() (err error) {
 }
 
 func (l *loader) members() error {
+	err := l.c.each(`SELECT name, disabled, stopped, why, whystop FROM queue ORDER BY name`, nil, func(r *row) bool {
+		l.out.Queues = append(l.out.Queues, job.QueueRow{Name: r.text(), Disabled: r.int() != 0, Stopped: r.int() != 0, Why: r.text(), WhyStop: r.text()})
+		return true
+	})
+	if err != nil {
+		return err
+	}
 	return l.c.each(`SELECT rank, uuid, host, boot_id, pid, state FROM member ORDER BY rank`, nil, func(r *row) bool {
 		l.out.Members = append(l.out.Members, job.MemberRow{
 			Rank: int32(r.int()), UUID: r.text(), Host: r.text(), BootID: r.text(), PID: int(r.int()), State: r.text()})
@@ -52,7 +59,7 @@ func (l *loader) arrays() error {
 		return err
 	}
 	l.out.Arrays = make([]job.LoadedArray, 0, n)
-	return l.c.each(`SELECT `+arrayColumns+`, hi FROM active JOIN array USING (id) ORDER BY id`, nil, func(r *row) bool {
+	return l.c.each(`SELECT `+arraySelect+`, hi FROM active JOIN array USING (id) ORDER BY id`, nil, func(r *row) bool {
 		a := job.LoadedArray{ArrayRow: arrayRow(r), Hi: int(r.int())}
 		if a.Name == l.name {
 			a.Name = l.name

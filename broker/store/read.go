@@ -67,21 +67,24 @@ type reader struct {
 
 const arrayColumns = `id, n, spec, env, name, cc, bcc, urgency, flags, user, token, submit, params, digest, indexes, size`
 
+// arraySelect is arrayColumns with the array's log, as arrayRow reads them.
+const arraySelect = arrayColumns + `, (SELECT h.events FROM history h WHERE h.id = array.id)`
+
 func arrayRow(r *row) job.ArrayRow {
 	return job.ArrayRow{ID: jobspec.ID(r.int()), N: int(r.int()), Spec: uint64(r.int()), Env: uint64(r.int()), Name: r.text(), CC: r.text(),
 		BCC: r.int() != 0, Urgency: int(r.int()), Flags: int(r.int()), User: uint32(r.int()), Token: r.text(), Submit: r.float(), Params: uint64(r.int()), Digest: r.text(),
-		Indexes: r.text(), Size: int(r.int())}
+		Indexes: r.text(), Size: int(r.int()), Log: r.bytes()}
 }
 
 // Array returns a submission.
 func (r *reader) Array(id jobspec.ID) (a job.ArrayRow, ok bool, err error) {
-	ok, err = r.c.one(func(r *row) { a = arrayRow(r) }, `SELECT `+arrayColumns+` FROM array WHERE id = ?`, sqlID(id))
+	ok, err = r.c.one(func(r *row) { a = arrayRow(r) }, `SELECT `+arraySelect+` FROM array WHERE id = ?`, sqlID(id))
 	return a, ok, err
 }
 
 // Find returns the array that holds or is id: the last one before it, if it reaches that far.
 func (r *reader) Find(id jobspec.ID) (a job.ArrayRow, ok bool, err error) {
-	ok, err = r.c.one(func(r *row) { a = arrayRow(r) }, `SELECT `+arrayColumns+` FROM array WHERE id <= ? ORDER BY id DESC LIMIT 1`, sqlID(id))
+	ok, err = r.c.one(func(r *row) { a = arrayRow(r) }, `SELECT `+arraySelect+` FROM array WHERE id <= ? ORDER BY id DESC LIMIT 1`, sqlID(id))
 	if !ok || err != nil || id != a.ID && (a.N == 1 || id > a.ID+jobspec.ID(a.N)) {
 		return job.ArrayRow{}, false, err
 	}
@@ -92,6 +95,12 @@ func (r *reader) Find(id jobspec.ID) (a job.ArrayRow, ok bool, err error) {
 func (r *reader) Token(token string) (id jobspec.ID, ok bool, err error) {
 	ok, err = r.c.one(func(r *row) { id = jobspec.ID(r.int()) }, `SELECT id FROM array WHERE token = ?`, token)
 	return id, ok, err
+}
+
+// Named returns the array submitted last with a name.
+func (r *reader) Named(name string) (a job.ArrayRow, ok bool, err error) {
+	ok, err = r.c.one(func(r *row) { a = arrayRow(r) }, `SELECT `+arraySelect+` FROM array WHERE name = ? ORDER BY id DESC LIMIT 1`, name)
+	return a, ok, err
 }
 
 // Spec returns an interned jobspec; nil if there is none.

@@ -15,7 +15,7 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain}
+var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain, formatHistory}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.
@@ -150,6 +150,21 @@ const formatOnce = `ALTER TABLE array ADD COLUMN digest TEXT`
 const formatAgain = `
 ALTER TABLE array ADD COLUMN indexes TEXT;                   -- their indexes in that array, an idset; NULL: it is none
 ALTER TABLE array ADD COLUMN size INTEGER NOT NULL DEFAULT 0; -- elements of that array
+`
+
+// formatHistory adds what happened to arrays as a whole, and the state of queues.
+const formatHistory = `
+CREATE TABLE history (         -- of those to which something did
+	id     INTEGER PRIMARY KEY,  -- the array's
+	events BLOB NOT NULL
+);
+CREATE TABLE queue (           -- that were turned off or on
+	name     TEXT PRIMARY KEY,
+	disabled INTEGER NOT NULL,
+	stopped  INTEGER NOT NULL,
+	why      TEXT,               -- it is disabled
+	whystop  TEXT
+) WITHOUT ROWID;
 `
 
 // openDB opens the database for the writer, creates or migrates its tables, and sets how it is kept durable.

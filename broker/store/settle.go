@@ -17,6 +17,12 @@ func (g *group) settle(group []*job.Txn) error {
 		if err := g.params(t); err != nil {
 			return err
 		}
+		if err := g.history(t); err != nil {
+			return err
+		}
+		if err := g.queues(t); err != nil {
+			return err
+		}
 	}
 	over, err := g.totals()
 	if err != nil {
@@ -153,6 +159,25 @@ func (g *group) activity(group []*job.Txn, over []jobspec.ID) error {
 		return err
 	}
 	return g.w.inactives.flush()
+}
+
+func (g *group) history(t *job.Txn) error {
+	for i := range t.Logs {
+		if err := g.w.c.run(`INSERT OR REPLACE INTO history VALUES (?,?)`, sqlID(t.Logs[i].Array), t.Logs[i].Log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) queues(t *job.Txn) error {
+	for i := range t.Queues {
+		q := &t.Queues[i]
+		if err := g.w.c.run(`INSERT OR REPLACE INTO queue VALUES (?,?,?,?,?)`, q.Name, bit(q.Disabled), bit(q.Stopped), null(q.Why), null(q.WhyStop)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *group) members(t *job.Txn) error {

@@ -137,12 +137,16 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	if p.again { // else all brokers are new, with a new certificate: those of the instance before cannot come back
 		cfg.Overlay.Known = knownMembers(loaded.Members)
 	}
+	queues, err := jobspec.ParseQueues(p.info.Queues)
+	if err != nil {
+		return fmt.Errorf("queues: %w", err)
+	}
 	counters, err := jobspec.ParseCounters(p.info.Counters)
 	if err != nil {
 		return fmt.Errorf("counters: %w", err)
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
-		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Counters: counters})
+		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Counters: counters, Queues: queues})
 	if err != nil {
 		return err
 	}

@@ -246,6 +246,8 @@ func (j jobView) contextualInfo() string {
 		return j.Nodelist
 	case j.NElements > 1:
 		return strings.TrimSpace(fmt.Sprintf("%d pending elements %s", j.NElements, j.Reason))
+	case s == jobspec.StateDepend:
+		return "depends:" + strings.Join(j.Dependencies, ",")
 	case s == jobspec.StatePriority:
 		return "priority-wait"
 	case s == jobspec.StateSched && j.Priority == 0:
@@ -313,6 +315,8 @@ func (j jobView) plainField(name string) any {
 		return j.Ranks
 	case "nodelist":
 		return j.Nodelist
+	case "dependencies":
+		return strings.Join(j.Dependencies, ",")
 	}
 	return j.ownField(name)
 }

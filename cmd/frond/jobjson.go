@@ -1,6 +1,10 @@
 package main
 
-import "github.com/frond-hpc/frond/jobspec"
+import (
+	"encoding/json"
+
+	"github.com/frond-hpc/frond/jobspec"
+)
 
 // jobJSON is a job as `flux jobs --json` shows it: ids as integers, states and results by name, keys only for what is known. The
 // keys from reason on are Frond's own.
@@ -38,6 +42,8 @@ type jobJSON struct {
 	Exception      exceptionJSON   `json:"exception"`
 	Annotations    *annotationJSON `json:"annotations,omitzero"`
 
+	Dependencies []string `json:"dependencies,omitzero"`
+
 	Reason  string  `json:"reason,omitzero"`
 	Array   uint64  `json:"array,omitzero"`
 	Index   *int    `json:"index,omitzero"`
@@ -55,10 +61,13 @@ type exceptionJSON struct {
 }
 
 type annotationJSON struct {
-	Sched struct {
-		ReasonPending string  `json:"reason_pending"`
-		TEstimate     float64 `json:"t_estimate,omitzero"`
-	} `json:"sched"`
+	Sched schedJSON       `json:"sched,omitzero"`
+	User  json.RawMessage `json:"user,omitzero"` // memos
+}
+
+type schedJSON struct {
+	ReasonPending string  `json:"reason_pending"`
+	TEstimate     float64 `json:"t_estimate,omitzero"`
 }
 
 // json is the job for programs.
@@ -68,7 +77,7 @@ func (j jobView) json() *jobJSON {
 		State: j.state().String(), Status: jobspec.Status(j.state(), j.result()), StatusAbbrev: jobspec.StatusAbbrev(j.state(), j.result()),
 		Name: j.Name, Cwd: j.Cwd, Queue: j.Queue, NTasks: j.NTasks, NCores: j.NCores, NNodes: j.NNodes, Ranks: j.Ranks, Nodelist: j.Nodelist,
 		Duration: j.Duration, Expiration: j.Expiration, TRemaining: j.remaining(), Reason: j.Reason, Array: uint64(j.Array), CC: j.CC,
-		Attempt: j.Attempt, MaxRSS: j.MaxRSSKiB, CPU: j.CPU}
+		Dependencies: j.Dependencies, Attempt: j.Attempt, MaxRSS: j.MaxRSSKiB, CPU: j.CPU}
 	if j.TRun != 0 {
 		out.Runtime = new(j.runtime())
 	}
@@ -82,6 +91,12 @@ func (j jobView) json() *jobJSON {
 		out.Exception = exceptionJSON{true, j.ExcType, &j.ExcSeverity, j.ExcNote}
 	}
 	j.jsonOfEnd(out)
+	if j.Memo != "" {
+		if out.Annotations == nil {
+			out.Annotations = &annotationJSON{}
+		}
+		out.Annotations.User = json.RawMessage(j.Memo)
+	}
 	return out
 }
 

@@ -32,6 +32,7 @@ type startOptions struct {
 	policy         string
 	transport      string
 	counters       []string // NAME=N
+	queues         []string // NAME[:KEY=VALUE,…]
 	oversub        int      // cores offered for each that there is
 	onExit         string
 	listen         string // tcp://HOST:PORT for clients; empty = none
@@ -80,6 +81,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4]', instead of what this host has")
 	f.StringVar(&o.resources, "fake-resources", "", "the same")
 	f.IntVar(&o.oversub, "oversubscribe", 1, "offer `N` cores for each that there is")
+	f.StringArrayVar(&o.queues, "queue", nil, "a named queue, `NAME[:KEY=VALUE,…]` with default, requires=PROPERTY, limits.duration=1h, limits.job-size.max.nnodes=4 …; may be repeated")
 	f.StringArrayVar(&o.counters, "resource", nil, "a named counter, `NAME=N`, that jobs take from with submit --resource; may be repeated")
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
@@ -121,6 +123,9 @@ func (o *startOptions) check() error {
 	}
 	if o.transport != boot.Unix && o.transport != boot.ZeroMQ {
 		return fmt.Errorf("--transport=%s: must be %s or %s", o.transport, boot.Unix, boot.ZeroMQ)
+	}
+	if _, err := jobspec.ParseQueues(o.queues); err != nil {
+		return fmt.Errorf("--queue: %w", err)
 	}
 	if _, err := jobspec.ParseCounters(o.counters); err != nil {
 		return fmt.Errorf("--resource: %w", err)
@@ -199,7 +204,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
+	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

@@ -25,6 +25,8 @@ type submitOptions struct {
 	limit, minTime, urgency, name, queue     string
 	counters                                 []string
 	setopt, setattr, requires                []string
+	dependency                               []string
+	beginTime                                string
 	env, rlimit                              []string
 	input, output, errout                    string
 	unbuffered, label                        bool
@@ -48,6 +50,8 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.name, "job-name", "", "`NAME` of the job (default: the command's)")
 	f.StringVarP(&o.queue, "queue", "q", "", "submit to the queue `NAME`")
 	f.StringArrayVar(&o.requires, "requires", nil, "`CONDITION` on nodes: properties, host:NAMES, rank:IDS, with and, or, not")
+	f.StringArrayVar(&o.dependency, "dependency", nil, "wait first: `SCHEME:JOB`, with after, afterany, afterok, afternotok, afterexcept or aftercorr, and JOB an id, ARRAY:INDEXES or name:NAME; or singleton")
+	f.StringVar(&o.beginTime, "begin-time", "", "do not start before `+FSD|TIME`: +1h, 2026-12-24 18:00, 18:00, tomorrow")
 	f.StringArrayVarP(&o.setattr, "setattr", "S", nil, "set an attribute `KEY[=VALUE]`; VALUE may be JSON, ^KEY=FILE reads it from a file")
 	f.StringArrayVarP(&o.setopt, "setopt", "o", nil, "set a shell option `KEY[=VALUE]`")
 	f.StringVar(&o.cwd, "cwd", "", "working `DIRECTORY` (default: this one)")
@@ -108,8 +112,8 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails}
-	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.env, o.rlimit, o.counters} {
+		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails, &o.beginTime}
+	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.dependency, o.env, o.rlimit, o.counters} {
 		for i := range list {
 			t = append(t, &list[i])
 		}
@@ -130,7 +134,7 @@ func (o *submitOptions) differs() bool {
 // with is a copy of o with {cc} replaced everywhere.
 func (o *submitOptions) with(cc string) *submitOptions {
 	c := *o
-	for _, list := range []*[]string{&c.setopt, &c.setattr, &c.requires, &c.env, &c.rlimit, &c.counters, &c.command} {
+	for _, list := range []*[]string{&c.setopt, &c.setattr, &c.requires, &c.dependency, &c.env, &c.rlimit, &c.counters, &c.command} {
 		*list = append([]string(nil), *list...)
 	}
 	for _, s := range append(c.texts(), &c.input, &c.output, &c.errout) {
@@ -201,6 +205,9 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, MinTime: o.minTime, Counters: o.counters, JobName: o.name, Queue: o.queue,
 		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
 		Rerun: o.rerun, Retries: o.retries, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
+	}
+	if err := o.depends(&s); err != nil {
+		return s, err
 	}
 	if o.inputRanks() == nil {
 		s.Input = o.input

@@ -26,6 +26,7 @@ type Info struct {
 	Prolog    string   `json:"prolog,omitempty"`   // for sh: runs on each node of a job before its tasks
 	Epilog    string   `json:"epilog,omitempty"`   // after them
 	Counters  []string `json:"counters,omitempty"` // named counters, NAME=N each
+	Queues    []string `json:"queues,omitempty"`   // named queues, as frond start --queue has them
 	Start     float64  `json:"start"`              // epoch seconds
 	Level     int      `json:"level"`              // instance level; 0 has no enclosing instance
 	ParentURI string   `json:"parent_uri,omitempty"`

@@ -147,6 +147,36 @@ func (s *Set) AddRange(lo, hi int) {
 	s.r = slices.Replace(s.r, i, j, Range{lo, hi})
 }
 
+// RemoveRange takes lo … hi out of s.
+func (s *Set) RemoveRange(lo, hi int) {
+	from := s.find(lo)
+	to := from
+	var rest []Range
+	for ; to < len(s.r) && s.r[to].Lo <= hi; to++ {
+		if s.r[to].Lo < lo {
+			rest = append(rest, Range{s.r[to].Lo, lo - 1})
+		}
+		if s.r[to].Hi > hi {
+			rest = append(rest, Range{hi + 1, s.r[to].Hi})
+		}
+	}
+	if from < to {
+		s.r = slices.Replace(s.r, from, to, rest...)
+	}
+}
+
+// Pop takes the smallest id out; ok is false if there is none.
+func (s *Set) Pop() (id int, ok bool) {
+	if len(s.r) == 0 {
+		return 0, false
+	}
+	id = s.r[0].Lo
+	if s.r[0].Lo++; s.r[0].Lo > s.r[0].Hi {
+		s.r = s.r[1:]
+	}
+	return id, true
+}
+
 // Has tells whether id is in s.
 func (s Set) Has(id int) bool {
 	i := s.find(id)

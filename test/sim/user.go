@@ -34,6 +34,7 @@ type submission struct {
 	items []api.SubmitItem
 	parts []api.ParamsReq // parameters that are not uploaded yet
 	rules rules
+	sent  bool // once: what it depends on is settled
 }
 
 func newUser(w *world) *user {
@@ -104,8 +105,14 @@ func (u *user) next(client uint64) {
 	if u.client != client || len(u.todo) == 0 {
 		return
 	}
-	u.send(u.todo[0])
+	s := u.todo[0]
 	u.todo = u.todo[1:]
+	if !s.sent {
+		s.sent = true
+		u.follow(s)
+		u.depend(s)
+	}
+	u.send(s)
 	u.w.After(time.Duration(u.w.rng.Int64N(int64(100*time.Millisecond))), func() { u.next(client) })
 }
 
@@ -197,7 +204,7 @@ func (u *user) open() int { return len(u.todo) + len(u.waiting) }
 
 // elementID is the id of an element of a submission that may not be answered yet.
 func (u *user) elementID(arr jobspec.ID, i int) jobspec.ID {
-	if n := u.known[arr]; n == 1 || n == 0 && i == 0 {
+	if u.w.oracle.sizes[arr] == 1 {
 		return arr
 	}
 	return arr + 1 + jobspec.ID(i)

@@ -60,6 +60,7 @@ type world struct {
 	processes int
 	dead      map[string]bool // uuids
 	finished  map[jobspec.ID]bool
+	oracle    *oracle
 	running   map[jobspec.ID]*attempt
 	byNode    map[*node]map[jobspec.ID]bool
 	print     uint64
@@ -77,7 +78,7 @@ type attempt struct {
 // Run runs one simulation.
 func Run(cfg Config) (res Result) {
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make(map[string]*node), dead: make(map[string]bool),
-		finished: make(map[jobspec.ID]bool), running: make(map[jobspec.ID]*attempt), byNode: make(map[*node]map[jobspec.ID]bool), kinds: make(map[reflect.Type]uint64)}
+		finished: make(map[jobspec.ID]bool), oracle: newOracle(), running: make(map[jobspec.ID]*attempt), byNode: make(map[*node]map[jobspec.ID]bool), kinds: make(map[reflect.Type]uint64)}
 	w.now = time.Unix(1800000000, 0)
 	w.net = memnet.NewNetwork(w, cfg.Seed)
 	w.store = mem.New(mem.Options{After: w.After, MinDelay: time.Millisecond, MaxDelay: 40 * time.Millisecond, Seed: cfg.Seed})
@@ -221,6 +222,7 @@ func (w *world) started(n *node, id jobspec.ID, number uint32) {
 	if w.finished[id] {
 		w.fail("%v has finished and is started again on %s, attempt %d", id, n.name, number)
 	}
+	w.must(w.oracle.started(id))
 	a.on[n] = true
 	if w.byNode[n] == nil {
 		w.byNode[n] = make(map[jobspec.ID]bool)
@@ -258,12 +260,17 @@ func (s *storeWatch) Do(now time.Time, effect any, done func(any, error)) {
 }
 
 func (w *world) committed(t *job.Txn) {
+	for i := range t.Arrays {
+		w.oracle.submitted(t.Arrays[i])
+	}
 	for i := range t.Ended {
 		w.user.checkRetries(&t.Ended[i])
+		w.oracle.results[t.Ended[i].ID] = jobspec.Result(t.Ended[i].Result)
 		w.finish(t.Ended[i].ID)
 	}
 	for _, r := range t.Ranges {
 		for i := r.Lo; i <= r.Hi; i++ {
+			w.oracle.results[w.user.elementID(r.Array, i)] = jobspec.Result(r.Result)
 			w.finish(w.user.elementID(r.Array, i))
 		}
 	}
@@ -281,6 +288,7 @@ func (w *world) reload(l *job.Loaded) {
 	count := 0
 	for i := range l.Arrays {
 		a := &l.Arrays[i]
+		w.oracle.submitted(a.ArrayRow)
 		for _, s := range a.Finished {
 			for k := s.Lo; k <= s.Hi; k++ {
 				id := a.ID
@@ -301,6 +309,7 @@ func (w *world) reloadWhole() {
 	w.stored.Do(w.now, &job.Query{Run: func(r job.Reader) (any, error) {
 		return nil, r.Ended(0, 0, 0, 0, func(e job.ElementRow) bool {
 			w.finished[e.ID] = true
+			w.oracle.results[e.ID] = jobspec.Result(e.Result)
 			return true
 		})
 	}}, func(any, error) {})

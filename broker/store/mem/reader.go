@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/frond-hpc/frond/broker/job"
@@ -35,6 +36,16 @@ func (r reader) Find(id jobspec.ID) (job.ArrayRow, bool, error) {
 func (r reader) Token(token string) (jobspec.ID, bool, error) {
 	id, ok := r.s.tokens[token]
 	return id, ok, nil
+}
+
+// Named returns the array submitted last with a name.
+func (r reader) Named(name string) (job.ArrayRow, bool, error) {
+	for _, id := range slices.Backward(r.s.order) {
+		if row := r.s.arrays[id].row; row.Name == name {
+			return *row, true, nil
+		}
+	}
+	return job.ArrayRow{}, false, nil
 }
 
 // Spec returns an interned jobspec; nil if there is none.

@@ -2,6 +2,7 @@ package mem
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -24,6 +25,7 @@ type state struct {
 	tokens  map[string]jobspec.ID
 	output  map[jobspec.ID][]job.OutputRow
 	members map[int32]job.MemberRow
+	queues  map[string]job.QueueRow
 	sums    [4]int
 	kvs     entries
 	params  map[uint64][]job.ParamsRow // by set, ascending
@@ -45,7 +47,7 @@ type array struct {
 
 func newState() *state {
 	return &state{specs: map[uint64][]byte{}, envs: map[uint64][]byte{}, arrays: map[jobspec.ID]*array{}, active: map[jobspec.ID]*array{},
-		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}, kvs: entries{rows: map[entryKey]kvs.Row{}, spaces: map[string]kvs.SpaceRow{}},
+		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}, queues: map[string]job.QueueRow{}, kvs: entries{rows: map[entryKey]kvs.Row{}, spaces: map[string]kvs.SpaceRow{}},
 		params: map[uint64][]job.ParamsRow{}, uploads: map[uint64]string{}}
 }
 
@@ -82,6 +84,16 @@ func (s *state) apply(t *job.Txn) error {
 	}
 	for i := range t.Ranges {
 		s.endRange(&t.Ranges[i])
+	}
+	for _, l := range t.Logs {
+		if a := s.arrays[l.Array]; a != nil {
+			row := *a.row
+			row.Log = l.Log
+			a.row = &row
+		}
+	}
+	for _, q := range t.Queues {
+		s.queues[q.Name] = q
 	}
 	for _, m := range t.Members {
 		s.members[m.Rank] = m
@@ -256,6 +268,9 @@ func (s *state) load() *job.Loaded {
 		if a := s.active[id]; a != nil {
 			l.Arrays = append(l.Arrays, s.loadArray(a))
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.queues)) {
+		l.Queues = append(l.Queues, s.queues[name])
 	}
 	for _, m := range s.members {
 		l.Members = append(l.Members, m)

@@ -41,6 +41,7 @@ type state struct {
 	Arrays   map[jobspec.ID]job.ArrayRow
 	Found    map[jobspec.ID]jobspec.ID // element → array
 	Tokens   map[string]jobspec.ID
+	Named    map[string]jobspec.ID
 	Texts    map[uint64]string
 	Elements map[Element]job.ElementRow
 	Sums     map[jobspec.ID]job.Summary
@@ -51,7 +52,7 @@ type state struct {
 }
 
 func newState() *state {
-	return &state{map[jobspec.ID]job.ArrayRow{}, map[jobspec.ID]jobspec.ID{}, map[string]jobspec.ID{}, map[uint64]string{},
+	return &state{map[jobspec.ID]job.ArrayRow{}, map[jobspec.ID]jobspec.ID{}, map[string]jobspec.ID{}, map[string]jobspec.ID{}, map[uint64]string{},
 		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}, map[uint64][]*job.ParamsRow{}, [2]int{}}
 }
 
@@ -92,6 +93,9 @@ func modelState(m *Model) *state {
 		if a.Token != "" {
 			s.Tokens[a.Token] = id
 		}
+		if a.Name != "" {
+			s.Named[a.Name] = id // ids ascend
+		}
 		for i := range a.N {
 			el := m.ElementID(id, i)
 			s.Found[el] = id
@@ -128,6 +132,13 @@ func readState(r job.Reader, m *Model) (*state, error) {
 		q.element(id, a.N)
 	}
 	q.params()
+	for _, name := range []string{"name0", "name1", "no such name"} {
+		a, ok, err := r.Named(name)
+		q.note(err)
+		if ok {
+			q.s.Named[name] = a.ID
+		}
+	}
 	q.found(m.LastID + 1000)
 	q.token("no such token")
 	for _, l := range listings(m) {

@@ -67,6 +67,7 @@ func (g *Gen) Next() *job.Txn {
 		g.starts(t)
 		g.outputs(t)
 		g.members(t)
+		g.logs(t)
 	}
 	t.LastID = g.model.LastID + 100
 	g.txns = append(g.txns, t)
@@ -201,6 +202,19 @@ func (g *Gen) outputs(t *job.Txn) {
 		}
 		t.Output = append(t.Output, job.OutputRow{ID: k.id, Attempt: k.attempt, Task: k.task, Stream: k.stream, Offset: g.sizes[k], Data: data})
 		g.sizes[k] += int64(len(data))
+	}
+}
+
+// logs lets something happen to some arrays, which may be new or finished.
+func (g *Gen) logs(t *job.Txn) {
+	if g.number("queue", 0, 3) == 0 {
+		name := []string{"", "debug", "batch"}[g.number("queue name", 0, 2)]
+		t.Queues = append(t.Queues, job.QueueRow{Name: name, Disabled: len(g.txns)%2 == 0, Stopped: len(g.txns)%3 == 0, Why: fmt.Sprint("why", len(g.txns))})
+	}
+	for _, id := range g.model.IDs() {
+		if g.number("log", 0, 5) == 0 {
+			t.Logs = append(t.Logs, job.LogRow{Array: id, Log: fmt.Appendf(nil, "%d events", len(g.txns))})
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ type Model struct {
 	Hi       map[jobspec.ID]int
 	Starts   map[Element]job.StartRow
 	Members  map[int32]job.MemberRow
+	Queues   map[string]job.QueueRow
 	Output   map[jobspec.ID][]job.OutputRow
 	Params   map[uint64][]job.ParamsRow // by set
 	Uploads  map[uint64]string          // set → token
@@ -33,7 +34,7 @@ type Element struct {
 // ModelOf folds transactions, each all or nothing.
 func ModelOf(txns []*job.Txn) *Model {
 	m := &Model{Specs: map[uint64][]byte{}, Envs: map[uint64][]byte{}, Arrays: map[jobspec.ID]job.ArrayRow{}, Elements: map[Element]job.ElementRow{},
-		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Output: map[jobspec.ID][]job.OutputRow{},
+		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Queues: map[string]job.QueueRow{}, Output: map[jobspec.ID][]job.OutputRow{},
 		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}}
 	for _, t := range txns {
 		m.Add(t)
@@ -78,6 +79,15 @@ func (m *Model) Add(t *job.Txn) {
 			once(m.Elements, Element{r.Array, i}, job.ElementRow{ID: m.ElementID(r.Array, i), Array: r.Array, Index: i, Result: r.Result,
 				Status: -1, End: r.End, Events: r.Events})
 		}
+	}
+	for _, r := range t.Logs {
+		if a, ok := m.Arrays[r.Array]; ok {
+			a.Log = r.Log
+			m.Arrays[r.Array] = a
+		}
+	}
+	for _, r := range t.Queues {
+		m.Queues[r.Name] = r
 	}
 	for _, r := range t.Members {
 		m.Members[r.Rank] = r
@@ -141,6 +151,10 @@ func (m *Model) Loaded() *job.Loaded {
 			l.Arrays = append(l.Arrays, a)
 		}
 	}
+	for _, r := range m.Queues {
+		l.Queues = append(l.Queues, r)
+	}
+	sort.Slice(l.Queues, func(i, j int) bool { return l.Queues[i].Name < l.Queues[j].Name })
 	for _, r := range m.Members {
 		l.Members = append(l.Members, r)
 	}

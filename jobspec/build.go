@@ -38,6 +38,7 @@ type Options struct {
 
 	NTasks       Count  // -n: tasks, each in a slot of its own
 	CoresPerTask Count  // -c
+	GPUPart      string // -g below one: 0.5
 	GPUsPerTask  Count  // -g
 	Nodes        Count  // -N
 	Exclusive    bool   // -x: whole nodes
@@ -126,7 +127,7 @@ func (o *Options) checkText() error {
 // resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.
 func (o *Options) resources() (Request, TaskCount, error) {
 	perResource := o.Cores+o.TasksPerNode+o.TasksPerCore+o.GPUsPerNode > 0
-	perTask := o.NTasks+o.CoresPerTask+o.GPUsPerTask > 0
+	perTask := o.NTasks+o.CoresPerTask+o.GPUsPerTask > 0 || o.GPUPart != ""
 	switch {
 	case perResource && perTask:
 		return Request{}, TaskCount{}, fmt.Errorf("-n, -c and -g cannot be combined with --cores, --tasks-per-node, --tasks-per-core or --gpus-per-node")
@@ -140,7 +141,11 @@ func (o *Options) resources() (Request, TaskCount, error) {
 
 func (o *Options) perTask() (Request, TaskCount, error) {
 	n, nodes := int(o.NTasks), int(o.Nodes)
-	r := Request{Nodes: nodes, Cores: max(1, int(o.CoresPerTask)), GPUs: int(o.GPUsPerTask), Exclusive: o.Exclusive}
+	part, err := o.gpuPart()
+	if err != nil {
+		return Request{}, TaskCount{}, err
+	}
+	r := Request{Nodes: nodes, Cores: max(1, int(o.CoresPerTask)), GPUs: int(o.GPUsPerTask), GPUPart: part, Exclusive: o.Exclusive}
 	if n == 0 {
 		r.Exclusive = nodes > 0
 		n = max(1, nodes)
@@ -155,6 +160,24 @@ func (o *Options) perTask() (Request, TaskCount, error) {
 		return r, TaskCount{Total: n}, nil
 	}
 	return r, TaskCount{PerSlot: 1}, nil
+}
+
+func (o *Options) gpuPart() (int, error) {
+	if o.GPUPart == "" {
+		return 0, nil
+	}
+	f, err := strconv.ParseFloat(o.GPUPart, 64)
+	switch {
+	case err != nil || !(f > 0):
+		return 0, fmt.Errorf("-g: %q is not a number of gpus, nor a part of one such as 0.5", clip(o.GPUPart))
+	case f >= 1:
+		return 0, fmt.Errorf("-g %s: gpus are given whole, or a part of one below 1", clip(o.GPUPart))
+	}
+	part, err := gpuPart(f)
+	if err != nil {
+		return 0, fmt.Errorf("-g: %w", err)
+	}
+	return part, nil
 }
 
 func (o *Options) perResource() (Request, TaskCount, error) {

@@ -36,6 +36,7 @@ type Request struct {
 	Slots     int   // total slots if Nodes == 0, else slots per node; ≥ 1
 	Cores     int   // cores per slot; ≥ 1
 	GPUs      int   // gpus per slot
+	GPUPart   int   // hundredths of one gpu per slot, 1 … 99; 0 = none. Not both
 	MemMiB    int64 // memory per slot in MiB; 0 = not asked
 	Exclusive bool  // whole nodes; needs Nodes > 0
 	// Counters is what the whole job takes of the instance's named counters, in one form per set: "licence=1,scratch=20", sorted by name.

@@ -266,15 +266,28 @@ func (js *Jobspec) fillVertex(m object) error {
 	if err := onlyKeys(m, "type", "count", "exclusive", "unit", "label", "id"); err != nil {
 		return err
 	}
+	r := &js.Request
+	if f, ok := m.get("count").(float64); ok && typ == "gpu" && f > 0 && f < 1 {
+		if r.GPUs > 0 {
+			return bad("appears twice")
+		}
+		part, err := gpuPart(f)
+		if err != nil {
+			return at("count", err)
+		}
+		return setOnce(&r.GPUPart, part)
+	}
 	n, err := asCount(m.get("count"), maxCount)
 	if err != nil {
 		return at("count", err)
 	}
-	r := &js.Request
 	switch typ {
 	case "core":
 		return setOnce(&r.Cores, n)
 	case "gpu":
+		if r.GPUPart > 0 {
+			return bad("appears twice")
+		}
 		return setOnce(&r.GPUs, n)
 	case "memory":
 		return js.fillMemory(n, m.get("unit"))
@@ -292,6 +305,15 @@ func (js *Jobspec) fillMemory(n int, unit any) error {
 		return at("unit", err)
 	}
 	return setOnce(&js.Request.MemMiB, mib)
+}
+
+// gpuPart is a fraction of a gpu in hundredths.
+func gpuPart(f float64) (int, error) {
+	part := math.Round(f * 100)
+	if part < 1 || part > 99 || math.Abs(f*100-part) > 1e-6 {
+		return 0, bad("a part of a gpu has at most two digits: 0.01 to 0.99")
+	}
+	return int(part), nil
 }
 
 func setOnce[T int | int64](field *T, n T) error {
@@ -485,6 +507,9 @@ func (r Request) value() any {
 	with := []any{map[string]any{"type": "core", "count": r.Cores}}
 	if r.GPUs > 0 {
 		with = append(with, map[string]any{"type": "gpu", "count": r.GPUs})
+	}
+	if r.GPUPart > 0 {
+		with = append(with, map[string]any{"type": "gpu", "count": float64(r.GPUPart) / 100})
 	}
 	if r.MemMiB > 0 {
 		with = append(with, map[string]any{"type": "memory", "count": r.MemMiB, "unit": "MiB"})

@@ -16,6 +16,8 @@ type Inventory struct {
 	up    *Index // all of nodes that may get work
 	all   *Index // all of all nodes that are known
 	names map[string]int
+	// shares are the gpus of which parts are in use, by node
+	shares map[int][]gpuShare
 
 	feasible map[feasibleKey]error // answers since the last Add or Remove
 }
@@ -30,7 +32,7 @@ type invNode struct {
 
 // NewInventory returns an inventory without nodes.
 func NewInventory() *Inventory {
-	return &Inventory{free: NewIndex(1), up: NewIndex(1), all: NewIndex(1), names: make(map[string]int)}
+	return &Inventory{free: NewIndex(1), up: NewIndex(1), all: NewIndex(1), names: make(map[string]int), shares: make(map[int][]gpuShare)}
 }
 
 // Add makes a node known, or replaces what is known of the one with its Index; what is in use there stays in use.
@@ -128,7 +130,19 @@ func (v *Inventory) Used(node int) NodeAlloc {
 		return NodeAlloc{Node: node}
 	}
 	s := &v.nodes[node]
-	return NodeAlloc{Node: node, Cores: s.used, GPUs: s.usedGPU, MemMiB: s.usedMem}
+	u := NodeAlloc{Node: node, Cores: s.used, GPUs: s.usedGPU, MemMiB: s.usedMem}
+	if shares := v.shares[node]; len(shares) > 0 {
+		parts := make([]int, 0, len(shares))
+		for _, id := range u.GPUs.IDs() {
+			if k := v.share(node, id); k >= 0 {
+				parts = append(parts, shares[k].used)
+			} else {
+				parts = append(parts, WholeGPU)
+			}
+		}
+		u.GPUParts = &parts
+	}
+	return u
 }
 
 // Take books a part of a node as in use. Cores and gpus that are in use already are an error, and then nothing is booked.
@@ -142,10 +156,15 @@ func (v *Inventory) Take(a NodeAlloc) error {
 	if s.used.Overlaps(a.Cores) {
 		return fmt.Errorf("cores %v of node %d are in use", s.used.Intersect(a.Cores), a.Node)
 	}
-	if s.usedGPU.Overlaps(a.GPUs) {
+	if a.GPUParts != nil {
+		if err := v.checkParts(&a); err != nil {
+			return err
+		}
+		v.bookParts(&a, 1)
+	} else if s.usedGPU.Overlaps(a.GPUs) {
 		return fmt.Errorf("gpus %v of node %d are in use", s.usedGPU.Intersect(a.GPUs), a.Node)
 	}
-	s.used, s.usedGPU, s.usedMem = s.used.Union(a.Cores), s.usedGPU.Union(a.GPUs), s.usedMem+a.MemMiB
+	s.used, s.usedGPU, s.usedMem = s.used.Union(a.Cores), s.usedGPU.Union(a.GPUs), s.usedMem+a.MemMiB // shared gpus are among them
 	v.refreshFree(a.Node)
 	return nil
 }
@@ -153,7 +172,12 @@ func (v *Inventory) Take(a NodeAlloc) error {
 // Give ends what Take booked.
 func (v *Inventory) Give(a NodeAlloc) {
 	s := &v.nodes[a.Node]
-	s.used, s.usedGPU, s.usedMem = s.used.Minus(a.Cores), s.usedGPU.Minus(a.GPUs), s.usedMem-a.MemMiB
+	s.used, s.usedMem = s.used.Minus(a.Cores), s.usedMem-a.MemMiB
+	if a.GPUParts != nil {
+		v.bookParts(&a, -1)
+	} else {
+		s.usedGPU = s.usedGPU.Minus(a.GPUs)
+	}
 	v.refreshFree(a.Node)
 }
 
@@ -186,7 +210,7 @@ func (v *Inventory) whole(node int) Room {
 		return Room{}
 	}
 	c := int32(n.Cores.Count())
-	return Room{Cores: c, GPUs: int32(n.GPUs.Count()), Whole: c, MemMiB: capMiB(n.MemMiB)}
+	return Room{Cores: c, GPUs: WholeGPU * int32(n.GPUs.Count()), Whole: c, MemMiB: capMiB(n.MemMiB)}
 }
 
 // roomOf is what is free on a node that may get work.
@@ -196,7 +220,10 @@ func (v *Inventory) roomOf(node int) Room {
 		return Room{}
 	}
 	cores, gpus := v.FreeMasks(node)
-	r := Room{Cores: int32(cores.Count()), GPUs: int32(gpus.Count()), MemMiB: capMiB(s.node.MemMiB - s.usedMem)}
+	r := Room{Cores: int32(cores.Count()), GPUs: WholeGPU * int32(gpus.Count()), MemMiB: capMiB(s.node.MemMiB - s.usedMem)}
+	if r.GPUs == 0 && len(v.shares) > 0 {
+		r.GPUs = v.largestPart(node)
+	}
 	if s.used.Empty() && s.usedGPU.Empty() && s.usedMem == 0 {
 		r.Whole = r.Cores
 	}

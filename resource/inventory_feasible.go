@@ -84,7 +84,7 @@ func (v *Inventory) survey(n Need, c *jobspec.Constraint) survey {
 		s.nodes++
 		s.cores += int(r.Cores)
 		s.largest = s.largest.max(r)
-		if r.Covers(n.Node) {
+		if n.CoveredBy(r) {
 			s.fit++
 		}
 		if k := r.Slots(n.Slot, n.Req.Slots); k > 0 {
@@ -105,7 +105,7 @@ func (n Need) slotTooLarge(s survey) error {
 	case s.nodes == 0:
 		return errors.New("this instance has no nodes")
 	case want.GPUs > s.largest.GPUs:
-		return fmt.Errorf("needs %s; the largest node has %d", plural(int(want.GPUs), "gpu"), s.largest.GPUs)
+		return fmt.Errorf("needs %s; the largest node has %d", describeGPUs(want.GPUs), s.largest.GPUs/WholeGPU)
 	case want.Cores > s.largest.Cores:
 		return fmt.Errorf("needs %s %s; the largest node has %d (see --oversubscribe)", plural(int(want.Cores), "core"), place, s.largest.Cores)
 	case want.MemMiB > 0 && s.largest.MemMiB == 0:
@@ -191,12 +191,19 @@ func describeSubs(subs []*jobspec.Constraint, sep string) string {
 func DescribeRoom(r Room) string {
 	words := []string{plural(int(r.Cores), "core")}
 	if r.GPUs > 0 {
-		words = append(words, plural(int(r.GPUs), "gpu"))
+		words = append(words, describeGPUs(r.GPUs))
 	}
 	if r.MemMiB > 0 {
 		words = append(words, fmt.Sprintf("%d MiB of memory", r.MemMiB))
 	}
 	return strings.Join(words, " and ")
+}
+
+func describeGPUs(hundredths int32) string {
+	if hundredths < WholeGPU {
+		return fmt.Sprintf("%.2g of a gpu", float64(hundredths)/WholeGPU)
+	}
+	return plural(int(hundredths/WholeGPU), "gpu")
 }
 
 func plural(n int, word string) string {

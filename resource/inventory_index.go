@@ -5,10 +5,10 @@ import "math"
 // Room is what one node can give, as counts. As a need it is what is wanted of one node: every field must be covered.
 type Room struct {
 	Cores  int32
-	GPUs   int32
+	GPUs   int32 // hundredths: of whole gpus, or where none is whole the most that one has free. A need below 100 is a part of one
 	Whole  int32 // as Cores when nothing of the node is in use, else 0: for whole nodes
 	MemMiB int32 // capped at 2 PiB
-}
+} // four fields: the compiler keeps structs with more in memory
 
 // Covers tells whether r has at least need in every field.
 func (r Room) Covers(need Room) bool {
@@ -33,12 +33,23 @@ func (r Room) Times(n int) Room {
 func (r Room) Slots(slot Room, limit int) int {
 	n := min(int64(limit), int64(r.Cores/slot.Cores))
 	if slot.GPUs > 0 {
-		n = min(n, int64(r.GPUs/slot.GPUs))
+		n = min(n, int64(r.gpuSlots(slot.GPUs)))
 	}
 	if slot.MemMiB > 0 {
 		n = min(n, int64(r.MemMiB/slot.MemMiB))
 	}
 	return int(n)
+}
+
+// Partial tells whether, as a need, it asks for a part of a gpu.
+func (r Room) Partial() bool { return r.GPUs > 0 && r.GPUs < WholeGPU }
+
+// gpuSlots is for how many slots of so much gpu each there surely is room; of parts, shared gpus beside whole ones are not seen.
+func (r Room) gpuSlots(need int32) int32 {
+	if need < WholeGPU && r.GPUs >= WholeGPU {
+		return r.GPUs / WholeGPU * (WholeGPU / need)
+	}
+	return r.GPUs / need
 }
 
 // Index finds nodes with room: a tournament tree over the nodes' rooms in order of their number, the largest of each
@@ -167,7 +178,7 @@ func (x *Index) Next(from int, need Room) int {
 // Cores and GPUs are sums over all nodes that have a core.
 func (x *Index) Cores() int64 { return x.cores }
 
-// GPUs is the sum of gpus of nodes that have a core.
+// GPUs is the sum of gpus, in hundredths as in Room, of nodes that have a core.
 func (x *Index) GPUs() int64 { return x.gpus }
 
 // Largest is the most that any one node has, field by field.

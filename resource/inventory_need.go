@@ -17,11 +17,18 @@ type Need struct {
 // NeedOf converts a request; it must pass Valid before it is used.
 func NeedOf(req jobspec.Request) Need {
 	n := Need{Req: req}
-	n.Slot = Room{Cores: cap32(int64(req.Cores)), GPUs: cap32(int64(req.GPUs)), MemMiB: cap32(req.MemMiB)}
+	n.Slot = Room{Cores: cap32(int64(req.Cores)), GPUs: times(WholeGPU, req.GPUs) + int32(req.GPUPart), MemMiB: cap32(req.MemMiB)}
 	k := int64(req.Slots)
-	n.Node = Room{Cores: times(k, req.Cores), GPUs: times(k, req.GPUs), MemMiB: times(k, int(req.MemMiB))}
+	n.Node = Room{Cores: times(k, req.Cores), GPUs: times(k, int(n.Slot.GPUs)), MemMiB: times(k, int(req.MemMiB))}
+	if n.Slot.Partial() {
+		n.Node.GPUs = n.Slot.GPUs
+	}
 	if req.Exclusive {
 		n.Node.Whole = n.Node.Cores
+		if n.Slot.Partial() { // whole gpus it gets anyway
+			per := int64(WholeGPU / n.Slot.GPUs)
+			n.Node.GPUs = times(WholeGPU, int((k+per-1)/per))
+		}
 	}
 	return n
 }
@@ -36,10 +43,17 @@ func (n Need) Valid() error {
 		return fmt.Errorf("needs at least one core in a slot, not %d", r.Cores)
 	case r.Nodes < 0 || r.GPUs < 0 || r.MemMiB < 0:
 		return fmt.Errorf("a negative amount is asked for")
+	case r.GPUPart < 0 || r.GPUPart >= WholeGPU || r.GPUPart > 0 && r.GPUs > 0:
+		return fmt.Errorf("a part of a gpu is below a whole one")
 	case r.Exclusive && r.Nodes == 0:
 		return fmt.Errorf("whole nodes need a number of nodes")
 	}
 	return nil
+}
+
+// CoveredBy tells whether one node's part surely fits into a room.
+func (n *Need) CoveredBy(r Room) bool {
+	return r.Covers(n.Node) && (!n.Node.Partial() || r.gpuSlots(n.Node.GPUs) >= cap32(int64(n.Req.Slots)))
 }
 
 // TotalCores is the least number of cores the whole request takes.
@@ -47,7 +61,7 @@ func (n Need) TotalCores() int64 {
 	return int64(n.Node.Cores) * int64(max(n.Req.Nodes, 1))
 }
 
-// TotalGPUs is the least number of gpus the whole request takes.
+// TotalGPUs is the least that the whole request takes of gpus, in hundredths.
 func (n Need) TotalGPUs() int64 {
 	return int64(n.Node.GPUs) * int64(max(n.Req.Nodes, 1))
 }

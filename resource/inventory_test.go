@@ -99,14 +99,43 @@ func TestDescribePutsConstraintsIntoWords(t *testing.T) {
 	require.Equal(t, "does not match (has rank 0-3)", Describe(not))
 }
 
+func TestPartsOfGPUsShareOneAndNeverSpanTwo(t *testing.T) {
+	v := inventoryOf(t, testNodes(1, 8, 2, 100)...)
+	take := func(part, slots int) NodeAlloc {
+		gpus, parts := v.PickParts(0, part, slots)
+		a := NodeAlloc{Node: 0, GPUs: gpus, GPUParts: &parts}
+		require.NoError(t, v.Take(a))
+		require.NoError(t, v.Check())
+		return a
+	}
+	a := take(50, 1)
+	require.Equal(t, "0%50", FormatGPUs(a.GPUs, a.GPUParts))
+	require.Equal(t, int32(100), v.Free().At(0).GPUs, "a shared gpu is no longer whole")
+	require.Equal(t, 3, v.PartSlots(0, 50))
+	b := take(30, 2)
+	require.Equal(t, "0-1%30,30", FormatGPUs(b.GPUs, b.GPUParts), "the one that has the least left first")
+	require.Equal(t, int32(70), v.Free().At(0).GPUs)
+	require.Equal(t, "0-1%80,30", FormatGPUs(v.Used(0).GPUs, v.Used(0).GPUParts))
+	require.ErrorContains(t, v.Take(NodeAlloc{Node: 0, GPUs: MaskOf(1)}), "gpus 1 of node 0 are in use")
+	require.ErrorContains(t, v.Take(NodeAlloc{Node: 0, GPUs: MaskOf(0), GPUParts: &[]int{30}}), "80 % is in use")
+	v.Give(a)
+	v.Give(b)
+	require.Equal(t, NodeAlloc{}, v.Used(0))
+	for _, text := range []string{"0%50", "0-1%30,30", "0-3", ""} {
+		gpus, parts, err := ParseGPUs(text)
+		require.NoError(t, err)
+		require.Equal(t, text, FormatGPUs(gpus, parts))
+	}
+}
+
 func TestTakeRefusesWhatIsInUse(t *testing.T) {
 	v := inventoryOf(t, testNodes(1, 4, 2, 100)...)
 	require.NoError(t, v.Take(NodeAlloc{Node: 0, Cores: MaskOf(0, 1), GPUs: MaskOf(0), MemMiB: 60}))
 	require.ErrorContains(t, v.Take(NodeAlloc{Node: 0, Cores: MaskOf(1, 2)}), "cores 1 of node 0 are in use")
 	require.ErrorContains(t, v.Take(NodeAlloc{Node: 0, Cores: MaskOf(2), GPUs: MaskOf(0)}), "gpus 0 of node 0 are in use")
-	require.Equal(t, Room{Cores: 2, GPUs: 1, MemMiB: 40}, v.Free().At(0))
+	require.Equal(t, Room{Cores: 2, GPUs: 100, MemMiB: 40}, v.Free().At(0))
 	v.Give(NodeAlloc{Node: 0, Cores: MaskOf(0, 1), GPUs: MaskOf(0), MemMiB: 60})
-	require.Equal(t, Room{Cores: 4, GPUs: 2, Whole: 4, MemMiB: 100}, v.Free().At(0))
+	require.Equal(t, Room{Cores: 4, GPUs: 200, Whole: 4, MemMiB: 100}, v.Free().At(0))
 	require.NoError(t, v.Check())
 }
 

@@ -27,12 +27,15 @@ type R struct {
 	Expiration float64 // epoch seconds; 0 = unset
 }
 
-// EncodeAlloc writes what a job was given as R version 1. node returns the node with an index; start and expiration are epoch seconds,
+// partsWriter marks R.scheduling of a job that has parts of gpus: {"writer":"frond:gpu-parts","gpus":{RANK:{ID: share}}}.
+const partsWriter = "frond:gpu-parts"
+
+// EncodeAlloc writes what a job was given as R version 1. Parts of gpus stand under "scheduling"; others see those gpus as its own. node returns the node with an index; start and expiration are epoch seconds,
 // 0 = unset; nslots 0 = left out. Instance-local properties ("+name") do not go into it.
 func EncodeAlloc(a *Alloc, node func(index int) *Node, start, expiration float64, nslots int) []byte {
 	parts := make([]part, len(a.Nodes))
 	for i, n := range a.Nodes {
-		parts[i] = part{rank: n.Node, cores: n.Cores, gpus: n.GPUs}
+		parts[i] = part{rank: n.Node, cores: n.Cores, gpus: n.GPUs, gpuParts: n.GPUParts}
 		if nd := node(n.Node); nd != nil {
 			parts[i].name, parts[i].properties = nd.Name, nd.Properties
 		}
@@ -48,7 +51,7 @@ func EncodeR(r R) []byte {
 	parts := make([]part, len(r.Nodes))
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
-		parts[i] = part{n.Index, n.Name, n.Cores, n.GPUs, n.MemMiB, n.Properties}
+		parts[i] = part{n.Index, n.Name, n.Cores, n.GPUs, n.MemMiB, n.Properties, nil}
 	}
 	slices.SortStableFunc(parts, func(a, b part) int { return a.rank - b.rank })
 	return encode(parts, r, true)
@@ -61,6 +64,7 @@ type part struct {
 	cores, gpus Mask
 	memMiB      int64
 	properties  []string
+	gpuParts    *[]int
 }
 
 // encode writes parts (ascending by rank). It is written by hand because every job that starts needs one.
@@ -82,6 +86,9 @@ func encode(parts []part, r R, whole bool) []byte {
 	b = append(b, `,"expiration":`...)
 	b = strconv.AppendFloat(b, r.Expiration, 'f', -1, 64)
 	b = append(b, '}')
+	if len(parts) > 0 && parts[0].gpuParts != nil {
+		b = appendGPUParts(b, parts)
+	}
 	b = appendMemory(b, parts)
 	return append(b, '}')
 }
@@ -180,6 +187,28 @@ func appendByName(b []byte, key string, m map[string]*idset.Set) []byte {
 		b = append(m[name].Append(b), '"')
 	}
 	return append(b, '}')
+}
+
+func appendGPUParts(b []byte, parts []part) []byte {
+	b = append(b, `,"scheduling":{"writer":"`+partsWriter+`","gpus":{`...)
+	for i := range parts {
+		p := &parts[i]
+		if p.gpuParts == nil {
+			continue
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `"%d":{`, p.rank)
+		for k, id := range p.gpus.IDs() {
+			if k > 0 {
+				b = append(b, ',')
+			}
+			b = fmt.Appendf(b, `"%d":%g`, id, float64((*p.gpuParts)[k])/WholeGPU)
+		}
+		b = append(b, '}')
+	}
+	return append(b, '}', '}')
 }
 
 func appendMemory(b []byte, parts []part) []byte {

@@ -47,6 +47,8 @@ type NodeAlloc struct {
 	GPUs   Mask
 	Slots  int   // slots placed on this node
 	MemMiB int64 // memory taken on this node; 0 = none asked for
+	// GPUParts are the hundredths taken of each of GPUs, by id; nil = they are taken whole. Never both in one allocation.
+	GPUParts *[]int
 }
 
 // Alloc is a concrete set of resources given to one job. Immutable once made.

@@ -30,7 +30,11 @@ func (m *Machine) checkRuns() error {
 		running++
 		for _, n := range r.alloc.Nodes {
 			u := &used[n.Node]
-			if u.Cores.Overlaps(n.Cores) || u.GPUs.Overlaps(n.GPUs) {
+			if n.GPUParts != nil { // the inventory refuses too much of one
+				if u.Cores.Overlaps(n.Cores) {
+					return fmt.Errorf("node %d: cores %v are allocated twice", n.Node, n.Cores)
+				}
+			} else if u.Cores.Overlaps(n.Cores) || u.GPUs.Overlaps(n.GPUs) {
 				return fmt.Errorf("node %d: cores %v or gpus %v are allocated twice", n.Node, n.Cores, n.GPUs)
 			}
 			u.Cores, u.GPUs, u.MemMiB = u.Cores.Union(n.Cores), u.GPUs.Union(n.GPUs), u.MemMiB+n.MemMiB

@@ -16,6 +16,7 @@ type forecast struct {
 	now    float64
 	ends   []endRef // of what runs, by time
 	coming comingHeap
+	parts  resource.PartBook
 	steps  int // starts and ends that may still be played
 }
 
@@ -50,7 +51,8 @@ func (m *Machine) forecast(p *Pass, steps int) map[GroupID]float64 {
 	if m.hold {
 		return nil
 	}
-	f := &forecast{m: m, now: p.now, free: resource.NewIndex(m.inv.Len()), ends: slices.Clone(m.ends.inOrder(m)), steps: steps}
+	f := &forecast{m: m, now: p.now, free: resource.NewIndex(m.inv.Len()), ends: slices.Clone(m.ends.inOrder(m)), steps: steps,
+		parts: resource.PartBook{Inv: m.inv}}
 	free, n := m.inv.Free(), m.inv.Len()
 	f.free.Fill(func(i int) resource.Room {
 		if i >= n {
@@ -119,7 +121,7 @@ func (f *forecast) end() bool {
 	f.now, f.ends = max(f.now, f.ends[0].end), f.ends[1:]
 	for i := range r.alloc.Nodes {
 		n := &r.alloc.Nodes[i]
-		f.giveBack(n.Node, roomOf(n))
+		f.giveBack(n.Node, roomOf(n, &f.parts))
 	}
 	if r.counted != nil {
 		f.count(r.counted.counts, 1)
@@ -159,7 +161,7 @@ func (f *forecast) start(g *Group) {
 // place is choose, or the one node that takes a whole request without a number of nodes, as when it starts.
 func (m *Machine) place(s *shape, x *resource.Index) []part {
 	if s.need.Req.Nodes == 0 {
-		if i := next(x, 0, s.need.Node, s.cond); i >= 0 {
+		if i := s.nextNode(x, 0); i >= 0 {
 			m.parts = append(m.parts[:0], part{i, s.need.Req.Slots})
 			return m.parts
 		}
@@ -172,22 +174,29 @@ func (s *shape) rest(r resource.Room, slots int) resource.Room {
 	if s.need.Req.Exclusive {
 		return resource.Room{}
 	}
-	subtract(&r, s.need.Slot.Times(slots))
-	return r
+	return r.Less(s.need.Slot, slots)
 }
 
 func minus(a, b resource.Room) resource.Room {
-	return resource.Room{Cores: a.Cores - b.Cores, GPUs: a.GPUs - b.GPUs, MemMiB: a.MemMiB - b.MemMiB}
+	r := resource.Room{Cores: a.Cores - b.Cores, GPUs: a.GPUs - b.GPUs, MemMiB: a.MemMiB - b.MemMiB}
+	if b.GPUs < resource.WholeGPU && r.GPUs > 0 {
+		r.GPUs = a.GPUs // what is left is a part
+	}
+	return r
 }
 
-// roomOf is a part of an allocation as room.
-func roomOf(n *resource.NodeAlloc) resource.Room {
-	return resource.Room{Cores: int32(n.Cores.Count()), GPUs: int32(n.GPUs.Count()), MemMiB: int32(min(n.MemMiB, 1<<30))}
+// roomOf is a part of an allocation as room that comes back.
+func roomOf(n *resource.NodeAlloc, parts *resource.PartBook) resource.Room {
+	r := resource.Room{Cores: int32(n.Cores.Count()), GPUs: resource.WholeGPU * int32(n.GPUs.Count()), MemMiB: int32(min(n.MemMiB, 1<<30))}
+	if n.GPUParts != nil {
+		r.GPUs = parts.Release(n)
+	}
+	return r
 }
 
 // grow is the room of a node to which some comes back; no more than all of it.
 func grow(old, by, total resource.Room) resource.Room {
-	r := resource.Room{Cores: old.Cores + by.Cores, GPUs: old.GPUs + by.GPUs, Whole: old.Whole,
+	r := resource.Room{Cores: old.Cores + by.Cores, GPUs: resource.AddGPUs(old.GPUs, by.GPUs), Whole: old.Whole,
 		MemMiB: int32(min(int64(old.MemMiB)+int64(by.MemMiB), int64(total.MemMiB)))}
 	if r.Cores >= total.Cores && r.GPUs >= total.GPUs && r.MemMiB == total.MemMiB {
 		r.Whole = total.Cores

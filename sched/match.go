@@ -16,6 +16,28 @@ func next(x *resource.Index, from int, need resource.Room, k *cond) int {
 	}
 }
 
+// nextNode is the lowest node ≥ from with room in x for one node's part of the shape (Need.Node), or -1.
+func (s *shape) nextNode(x *resource.Index, from int) int {
+	for {
+		from = next(x, from, s.need.Node, s.cond)
+		if from < 0 || !s.need.Node.Partial() || s.slotsOn(x, from, s.need.Req.Slots) == s.need.Req.Slots {
+			return from
+		}
+		from++
+	}
+}
+
+// slotsOn is how many slots of the shape fit on a node by x, up to limit. The inventory knows of each gpu what is free of it; other
+// indexes know less of shared ones.
+func (s *shape) slotsOn(x *resource.Index, node, limit int) int {
+	slot := s.need.Slot
+	if slot.Partial() && x == s.inv.Free() {
+		limit = min(limit, s.inv.PartSlots(node, int(slot.GPUs)))
+		slot.GPUs = 0
+	}
+	return x.At(node).Slots(slot, limit)
+}
+
 // plain tells whether counts by cores decide alone.
 func (s *shape) plain() bool {
 	return s.cond == nil && s.need.Slot.GPUs == 0 && s.need.Slot.MemMiB == 0 && !s.need.Req.Exclusive
@@ -47,13 +69,13 @@ func (s *shape) fits(x *resource.Index) bool {
 	case s.plain():
 		return x.SlotsOf(n.Slot.Cores) >= n.Req.Slots
 	}
-	return next(x, 0, n.Node, s.cond) >= 0 || s.slotsThatFit(x, n.Req.Slots) == n.Req.Slots
+	return s.nextNode(x, 0) >= 0 || s.slotsThatFit(x, n.Req.Slots) == n.Req.Slots
 }
 
 // nodesThatFit counts nodes with room for one node's part, up to limit.
 func (s *shape) nodesThatFit(x *resource.Index, limit int) int {
 	count := 0
-	for i := next(x, 0, s.need.Node, s.cond); i >= 0 && count < limit; i = next(x, i+1, s.need.Node, s.cond) {
+	for i := s.nextNode(x, 0); i >= 0 && count < limit; i = s.nextNode(x, i+1) {
 		count++
 	}
 	return count
@@ -63,7 +85,7 @@ func (s *shape) nodesThatFit(x *resource.Index, limit int) int {
 func (s *shape) slotsThatFit(x *resource.Index, limit int) int {
 	count := 0
 	for i := next(x, 0, s.need.Slot, s.cond); i >= 0 && count < limit; i = next(x, i+1, s.need.Slot, s.cond) {
-		count += x.At(i).Slots(s.need.Slot, limit-count)
+		count += s.slotsOn(x, i, limit-count)
 	}
 	return count
 }
@@ -74,7 +96,7 @@ func (m *Machine) choose(s *shape, x *resource.Index) []part {
 	r := s.need.Req
 	if r.Nodes > 0 {
 		for i := -1; len(parts) < r.Nodes; {
-			if i = next(x, i+1, s.need.Node, s.cond); i < 0 {
+			if i = s.nextNode(x, i+1); i < 0 {
 				return nil
 			}
 			parts = append(parts, part{i, r.Slots})
@@ -85,7 +107,7 @@ func (m *Machine) choose(s *shape, x *resource.Index) []part {
 			if i = next(x, i+1, s.need.Slot, s.cond); i < 0 {
 				return nil
 			}
-			k := x.At(i).Slots(s.need.Slot, left)
+			k := s.slotsOn(x, i, left)
 			parts = append(parts, part{i, k})
 			left -= k
 		}
@@ -110,8 +132,14 @@ func (p *Pass) start(g *Group, n int, x *resource.Index, res *Reservation) int {
 	done := 0
 	if s.need.Req.Nodes == 0 {
 		for from := 0; done < n; from++ {
-			if from = next(x, from, s.need.Node, s.cond); from < 0 {
+			if from = s.nextNode(x, from); from < 0 {
 				break
+			}
+			if s.need.Slot.Partial() {
+				p.startParts(g, part{from, s.need.Req.Slots}, n-done, res)
+				done++
+				from-- // there may be room for more
+				continue
 			}
 			done += p.startOn(g, from, x.At(from).Slots(s.need.Node, n-done), n-done, res)
 		}
@@ -136,7 +164,7 @@ func (p *Pass) startOn(g *Group, node, k, more int, res *Reservation) int {
 	all := resource.NodeAlloc{Node: node, Slots: k * need.Req.Slots, MemMiB: int64(k) * int64(need.Node.MemMiB)}
 	for i := range k {
 		a := m.pool.one(1, more-i)
-		c, u := cores.First(int(need.Node.Cores)), gpus.First(int(need.Node.GPUs))
+		c, u := cores.First(int(need.Node.Cores)), gpus.First(int(need.Node.GPUs/resource.WholeGPU))
 		cores, gpus = cores.Minus(c), gpus.Minus(u)
 		a.Nodes[0] = resource.NodeAlloc{Node: node, Cores: c, GPUs: u, Slots: need.Req.Slots, MemMiB: int64(need.Node.MemMiB)}
 		all.Cores, all.GPUs = all.Cores.Union(c), all.GPUs.Union(u)
@@ -144,6 +172,13 @@ func (p *Pass) startOn(g *Group, node, k, more int, res *Reservation) int {
 	}
 	p.take(all, res)
 	return k
+}
+
+// startParts begins one job that has parts of gpus, wholly on a node.
+func (p *Pass) startParts(g *Group, at part, more int, res *Reservation) {
+	parts := append(p.m.parts[:0], at)
+	p.m.parts = parts
+	p.startAcross(g, parts, more, res)
 }
 
 // startAcross begins one job on several nodes, or on a whole one.
@@ -158,6 +193,11 @@ func (p *Pass) startAcross(g *Group, parts []part, more int, res *Reservation) {
 			n.Cores, n.GPUs, n.MemMiB = cores, gpus, m.inv.Node(at.node).MemMiB
 		} else {
 			n.Cores, n.GPUs, n.MemMiB = cores.First(at.slots*r.Cores), gpus.First(at.slots*r.GPUs), int64(at.slots)*r.MemMiB
+			if r.GPUPart > 0 {
+				var parts []int
+				n.GPUs, parts = m.inv.PickParts(at.node, r.GPUPart, at.slots)
+				n.GPUParts = &parts
+			}
 		}
 		a.Nodes[i] = n
 		p.take(n, res)

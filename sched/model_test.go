@@ -37,9 +37,42 @@ func (t target) Host() string              { return t.n.Name }
 func (t target) HasProperty(p string) bool { return slices.Contains(t.n.Properties, p) }
 
 type free struct {
-	cores, gpus int
-	mem         int64
-	idle        bool
+	cores int
+	gpus  map[int]int // hundredths that are free, by id
+	mem   int64
+	idle  bool
+}
+
+// whole counts gpus nothing of which is in use.
+func (f *free) whole() int {
+	n := 0
+	for _, left := range f.gpus {
+		if left == 100 {
+			n++
+		}
+	}
+	return n
+}
+
+// parts counts the slots of a part of a gpu each.
+func (f *free) parts(part int) int {
+	n := 0
+	for _, left := range f.gpus {
+		n += max(0, left) / part
+	}
+	return n
+}
+
+// gpuUse is what a part of an allocation takes of each gpu.
+func gpuUse(p *resource.NodeAlloc) map[int]int {
+	use := map[int]int{}
+	for i, id := range p.GPUs.IDs() {
+		use[id] = 100
+		if p.GPUParts != nil {
+			use[id] = (*p.GPUParts)[i]
+		}
+	}
+	return use
 }
 
 // room is what is free on each node that is up when the given allocations run.
@@ -47,14 +80,22 @@ func (m *model) room(runs map[uint64]sched.Alloc) map[int]free {
 	out := map[int]free{}
 	for i, n := range m.nodes {
 		if m.up[i] {
-			out[i] = free{n.Cores.Count(), n.GPUs.Count(), n.MemMiB, true}
+			out[i] = free{n.Cores.Count(), map[int]int{}, n.MemMiB, true}
+			for _, id := range n.GPUs.IDs() {
+				out[i].gpus[id] = 100
+			}
 		}
 	}
 	for _, r := range runs {
 		for _, p := range r.Alloc.Nodes {
 			if f, ok := out[p.Node]; ok {
 				n := m.nodes[p.Node]
-				out[p.Node] = free{f.cores - p.Cores.Intersect(n.Cores).Count(), f.gpus - p.GPUs.Intersect(n.GPUs).Count(), f.mem - p.MemMiB, false}
+				for id, used := range gpuUse(&p) {
+					if n.GPUs.Has(id) {
+						f.gpus[id] -= used
+					}
+				}
+				out[p.Node] = free{f.cores - p.Cores.Intersect(n.Cores).Count(), f.gpus, f.mem - p.MemMiB, false}
 			}
 		}
 	}
@@ -88,7 +129,10 @@ func (m *model) fits(g *sched.GroupSpec, runs map[uint64]sched.Alloc) bool {
 		}
 		k := f.cores / r.Cores
 		if r.GPUs > 0 {
-			k = min(k, f.gpus/r.GPUs)
+			k = min(k, f.whole()/r.GPUs)
+		}
+		if r.GPUPart > 0 {
+			k = min(k, f.parts(r.GPUPart))
 		}
 		if r.MemMiB > 0 {
 			k = min(k, int(f.mem/r.MemMiB))
@@ -174,6 +218,11 @@ func (m *model) started(a sched.Alloc, now float64) error {
 		if f.mem < 0 {
 			return fmt.Errorf("memory of node %d is oversubscribed", i)
 		}
+		for id, left := range f.gpus {
+			if left < 0 {
+				return fmt.Errorf("gpu %d of node %d is oversubscribed", id, i)
+			}
+		}
 	}
 	if g.Count--; g.Count == 0 {
 		delete(m.queue, g.ID)
@@ -197,7 +246,7 @@ func (m *model) rightShape(a sched.Alloc, g *sched.GroupSpec) error {
 			return fmt.Errorf("node %d does not have that", p.Node)
 		case r.Exclusive && (!p.Cores.Equal(n.Cores) || !p.GPUs.Equal(n.GPUs)):
 			return fmt.Errorf("node %d is not whole", p.Node)
-		case !r.Exclusive && (p.Cores.Count() != p.Slots*r.Cores || p.GPUs.Count() != p.Slots*r.GPUs || p.MemMiB != int64(p.Slots)*r.MemMiB):
+		case !r.Exclusive && (p.Cores.Count() != p.Slots*r.Cores || !rightGPUs(&p, &r) || p.MemMiB != int64(p.Slots)*r.MemMiB):
 			return fmt.Errorf("node %d: %+v for %+v", p.Node, p, r)
 		case r.Nodes > 0 && p.Slots != r.Slots:
 			return fmt.Errorf("node %d has %d slots", p.Node, p.Slots)
@@ -210,10 +259,25 @@ func (m *model) rightShape(a sched.Alloc, g *sched.GroupSpec) error {
 	return nil
 }
 
+// rightGPUs tells whether a part of an allocation has the gpus that the request asks for; no slot may span two.
+func rightGPUs(p *resource.NodeAlloc, r *jobspec.Request) bool {
+	if r.GPUPart == 0 {
+		return p.GPUs.Count() == p.Slots*r.GPUs && p.GPUParts == nil
+	}
+	slots := 0
+	for _, used := range gpuUse(p) {
+		if used%r.GPUPart != 0 || used > 100 {
+			return false
+		}
+		slots += used / r.GPUPart
+	}
+	return slots == p.Slots
+}
+
 func overlap(a, b *resource.Alloc) bool {
 	for _, x := range a.Nodes {
 		for _, y := range b.Nodes {
-			if x.Node == y.Node && (x.Cores.Overlaps(y.Cores) || x.GPUs.Overlaps(y.GPUs)) {
+			if x.Node == y.Node && (x.Cores.Overlaps(y.Cores) || x.GPUs.Overlaps(y.GPUs) && (x.GPUParts == nil || y.GPUParts == nil)) {
 				return true
 			}
 		}

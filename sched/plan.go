@@ -83,15 +83,16 @@ func (m *Machine) shadow(s *shape) float64 {
 			have += s.share(free.At(i))
 		}
 	}
-	time := 0.0
+	time, parts := 0.0, resource.PartBook{Inv: m.inv}
 	for _, e := range m.ends.inOrder(m) {
 		if have >= want && e.end > time && lacks.enough() {
 			return time
 		}
 		time = e.end
 		lacks.release(&m.runs[e.place])
-		for _, n := range m.runs[e.place].alloc.Nodes {
-			have += m.release(s, n, up.At(n.Node))
+		nodes := m.runs[e.place].alloc.Nodes
+		for i := range nodes {
+			have += m.release(s, &nodes[i], up.At(nodes[i].Node), &parts)
 		}
 	}
 	if have < want || !lacks.enough() {
@@ -105,19 +106,19 @@ func (s *shape) share(r resource.Room) int {
 	if s.need.Req.Nodes == 0 {
 		return r.Slots(s.need.Slot, s.need.Req.Slots)
 	}
-	if r.Covers(s.need.Node) {
+	if s.need.CoveredBy(r) {
 		return 1
 	}
 	return 0
 }
 
 // release puts a part back into m.scratch and returns by how much the node's share grows.
-func (m *Machine) release(s *shape, n resource.NodeAlloc, total resource.Room) int {
+func (m *Machine) release(s *shape, n *resource.NodeAlloc, total resource.Room, parts *resource.PartBook) int {
 	if total.Cores == 0 {
 		return 0 // down or removed
 	}
 	old := m.scratch[n.Node]
-	r := grow(old, roomOf(&n), total)
+	r := grow(old, roomOf(n, parts), total)
 	m.scratch[n.Node] = r
 	if !s.cond.has(n.Node) {
 		return 0
@@ -150,8 +151,8 @@ func (m *Machine) promise(s *shape, wide int) {
 // promiseWhole promises the first node that can take all of a request without a number of nodes.
 func (m *Machine) promiseWhole(s *shape) bool {
 	for i := range m.scratch {
-		if s.cond.has(i) && m.scratch[i].Covers(s.need.Node) {
-			subtract(&m.scratch[i], s.need.Node)
+		if s.cond.has(i) && s.need.CoveredBy(m.scratch[i]) {
+			m.scratch[i] = m.scratch[i].Less(s.need.Slot, s.need.Req.Slots)
 			return true
 		}
 	}
@@ -164,15 +165,9 @@ func (s *shape) without(r resource.Room, k int, all bool) resource.Room {
 	case all || s.need.Req.Exclusive:
 		return resource.Room{}
 	case s.need.Req.Nodes > 0:
-		subtract(&r, s.need.Node)
-	default:
-		subtract(&r, s.need.Slot.Times(k))
+		return r.Less(s.need.Slot, s.need.Req.Slots)
 	}
-	return r
-}
-
-func subtract(r *resource.Room, by resource.Room) {
-	*r = resource.Room{Cores: max(0, r.Cores-by.Cores), GPUs: max(0, r.GPUs-by.GPUs), MemMiB: max(0, r.MemMiB-by.MemMiB)}
+	return r.Less(s.need.Slot, k)
 }
 
 // beside is the index of the room that is free now and stays free of the reservation.
@@ -199,7 +194,7 @@ func (m *Machine) beside() *resource.Index {
 // before it.
 func (st *planState) taken(m *Machine, n resource.NodeAlloc, beside bool) {
 	if beside {
-		subtract(&st.res.extra[n.Node], roomOf(&n))
+		st.res.extra[n.Node] = st.res.extra[n.Node].LessAlloc(&n)
 	}
 	if st.live {
 		st.res.limit.Set(n.Node, m.inv.Free().At(n.Node).Min(st.res.extra[n.Node]))

@@ -29,6 +29,7 @@ type shape struct {
 	constraint *jobspec.Constraint
 	cond       *cond
 	counts     []countNeed
+	inv        *resource.Inventory
 	refs       int    // groups, held ones too
 	root       *Group // treap of those that are not held
 	place      int    // in Machine.shapes; -1 = not there
@@ -80,7 +81,7 @@ func (m *Machine) shapeOf(req jobspec.Request, c *jobspec.Constraint) *shape {
 	key := shapeKey{req, c.Key()}
 	s := m.byKey[key]
 	if s == nil {
-		s = &shape{key: key, need: resource.NeedOf(req), constraint: c, place: -1}
+		s = &shape{key: key, need: resource.NeedOf(req), constraint: c, place: -1, inv: m.inv}
 		s.cond = m.useCond(c, key.c)
 		s.counts = m.counts.needsOf(&req)
 		s.invalid = s.need.Valid() != nil

@@ -187,7 +187,7 @@ func (e rawEvent) context() (string, error) {
 // AllocPart is what an element had of one node, as the log keeps it.
 type AllocPart struct {
 	Node        int
-	Cores, GPUs string // idsets
+	Cores, GPUs string // idsets; of gpus with their hundredths where they are shared (resource.ParseGPUs)
 }
 
 // LastAlloc returns the resources of the last attempt in the log; nil if it never had any.

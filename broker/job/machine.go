@@ -278,7 +278,7 @@ func partsOf(res *resource.Alloc) []AllocPart {
 	ps := make([]AllocPart, len(res.Nodes))
 	for i := range res.Nodes {
 		n := &res.Nodes[i]
-		ps[i] = AllocPart{n.Node, n.Cores.String(), n.GPUs.String()}
+		ps[i] = AllocPart{Node: n.Node, Cores: n.Cores.String(), GPUs: resource.FormatGPUs(n.GPUs, n.GPUParts)}
 	}
 	return ps
 }

@@ -231,6 +231,9 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	res := &resource.Alloc{Exclusive: req.Exclusive}
 	for _, p := range run.Parts {
 		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: p.Cores, GPUs: p.GPUs, Slots: max(p.NTasks, 1), MemMiB: p.MemMiB})
+		if len(p.GPUParts) > 0 {
+			res.Nodes[len(res.Nodes)-1].GPUParts = &p.GPUParts
+		}
 		e.addPart(r.id, p)
 	}
 	e.part(r.id).sent = true

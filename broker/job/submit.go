@@ -126,6 +126,9 @@ func (m *Machine) layParts(e *elem) {
 		n := &e.res.Nodes[i]
 		p := Part{Node: n.Node, NodeID: i, Cores: n.Cores, GPUs: n.GPUs, FirstTask: first, NTasks: tasks[i],
 			MemMiB: e.arr.spec.Job.Request.MemMiB * int64(n.Slots)}
+		if n.GPUParts != nil {
+			p.GPUParts = *n.GPUParts
+		}
 		first += tasks[i]
 		rank := m.nodes[n.Node].rank
 		e.addPart(rank, p)

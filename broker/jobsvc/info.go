@@ -199,11 +199,11 @@ func storedR(el *job.ElementRow) (any, error) {
 	nodes := make(map[int]*resource.Node, len(parts))
 	for i, p := range parts {
 		cores, err1 := resource.ParseMask(p.Cores)
-		gpus, err2 := resource.ParseMask(p.GPUs)
+		gpus, parts, err2 := resource.ParseGPUs(p.GPUs)
 		if err1 != nil || err2 != nil {
 			return nil, wire.Errorf(wire.Internal, "job %v: damaged allocation", el.ID)
 		}
-		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: cores, GPUs: gpus})
+		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: p.Node, Cores: cores, GPUs: gpus, GPUParts: parts})
 		nodes[p.Node] = &resource.Node{Index: p.Node, Name: names[i]}
 	}
 	return string(resource.EncodeAlloc(res, func(i int) *resource.Node { return nodes[i] }, el.Start, 0, 0)), nil

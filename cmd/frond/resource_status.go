@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/resource"
 	"github.com/spf13/cobra"
 )
 
@@ -163,7 +164,7 @@ func nodeJSON(n *api.NodeStatus) map[string]any {
 	}
 	m := map[string]any{"rank": n.Node.Index, "name": n.Node.Name, "broker": n.Node.Broker, "state": availability(n), "online": n.Online,
 		"cores": n.Node.Cores.String(), "gpus": n.Node.GPUs.String(), "ncores": n.Node.Cores.Count(), "ngpus": n.Node.GPUs.Count(),
-		"memory_mib": n.Node.MemMiB, "properties": props, "allocated_cores": n.Used.Cores.String(), "allocated_gpus": n.Used.GPUs.String()}
+		"memory_mib": n.Node.MemMiB, "properties": props, "allocated_cores": n.Used.Cores.String(), "allocated_gpus": resource.FormatGPUs(n.Used.GPUs, n.Used.GPUParts)}
 	if n.Drained {
 		m["reason"], m["timestamp"] = n.Reason, n.Time
 	}

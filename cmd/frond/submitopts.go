@@ -70,7 +70,7 @@ func (o *submitOptions) addResources(f *pflag.FlagSet) {
 	f.StringVarP(&o.ntasks, "ntasks", "n", "", "`N` tasks (default 1)")
 	f.StringVarP(&o.nodes, "nodes", "N", "", "spread over `N` nodes; alone: N whole nodes, one task each")
 	f.StringVarP(&o.coresPerTask, "cores-per-task", "c", "", "`N` cores for each task (default 1)")
-	f.StringVarP(&o.gpusPerTask, "gpus-per-task", "g", "", "`N` gpus for each task")
+	f.StringVarP(&o.gpusPerTask, "gpus-per-task", "g", "", "`N` gpus for each task, or a part of one: 0.5")
 	f.BoolVarP(&o.exclusive, "exclusive", "x", false, "whole nodes only (with -N)")
 	f.StringVar(&o.cores, "cores", "", "`N` cores in total, instead of options per task")
 	f.StringVar(&o.tasksPerNode, "tasks-per-node", "", "`N` tasks on each node, instead of options per task")
@@ -222,6 +222,10 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 		{"--max-fails", o.maxFails, &s.MaxFails}, {"--array=…%", o.atOnce, &s.AtOnce},
 	} {
 		if n.text == "" || n.text == "0" && n.count == &s.GPUsPerTask {
+			continue
+		}
+		if n.count == &s.GPUsPerTask && strings.Contains(n.text, ".") {
+			s.GPUPart = n.text
 			continue
 		}
 		if err := n.count.Set(n.text); err != nil {

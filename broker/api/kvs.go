@@ -36,6 +36,8 @@ var (
 	// there), Invalid, Exists, TooLarge (a limit), Unavailable (the state directory cannot be written). It may not be sent again
 	// after Lost: an append would be done twice.
 	KVSCommit = rpc.Method[KVSCommitReq, KVSCommitRep]{Topic: "kvs.commit"}
+	// KVSCommitOnce is KVSCommit under a token of the client's choice: it may be sent again, and is done once. The last 10,000 tokens are known.
+	KVSCommitOnce = rpc.Method[KVSCommitReq, KVSCommitRep]{Topic: "kvs.commit-once", Idempotent: true}
 	// KVSGet reads one entry. NotFound if there is none.
 	KVSGet = rpc.Method[KVSGetReq, KVSEntry]{Topic: "kvs.get", Idempotent: true}
 	// KVSRead reads a piece of a value of any size.
@@ -73,6 +75,7 @@ type (
 	KVSCommitReq struct {
 		Namespace string  `msgpack:"ns,omitempty"`
 		Ops       []KVSOp `msgpack:"ops"`
+		Token     string  `msgpack:"token,omitempty"` // KVSCommitOnce
 	}
 	// KVSCommitRep is the namespace's sequence number after it.
 	KVSCommitRep struct {

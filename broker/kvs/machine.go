@@ -55,6 +55,9 @@ func load(st *state, l *Loaded) (*state, error) {
 		}
 		st = st.withSpace(name, &space{owner: s.owner, seq: s.seq, root: e.root})
 	}
+	for _, t := range l.Tokens {
+		st = st.withToken(t)
+	}
 	return st, nil
 }
 
@@ -114,6 +117,29 @@ func (m *Machine) Commit(sp string, ops []Op) (seq uint64, err error) {
 	}
 	m.touch(sp)
 	return s.seq + 1, nil
+}
+
+// CommitOnce is Commit under a token: a second one with the same token does nothing and returns what the first did. The last Limits.Tokens are
+// known.
+func (m *Machine) CommitOnce(token, sp string, ops []Op) (seq uint64, err error) {
+	if token == "" || len(token) > MaxToken {
+		return 0, wire.Errorf(wire.Invalid, "a token has 1 to %d bytes, not %d", MaxToken, len(token))
+	}
+	if done, ok := m.latest.tokens.get(token); ok {
+		return done.seq, nil
+	}
+	if seq, err = m.Commit(sp, ops); err != nil || len(ops) == 0 {
+		return seq, err
+	}
+	row := TokenRow{N: m.latest.lastN + 1, Token: token, Seq: seq}
+	m.latest = m.latest.withToken(row)
+	m.txn.Tokens = append(m.txn.Tokens, row)
+	if m.latest.tokens.size() > max(m.limits.Tokens, 1) {
+		old, n := m.latest.oldest()
+		m.latest = m.latest.without(old, n)
+		m.txn.Forget = n
+	}
+	return seq, nil
 }
 
 func (m *Machine) touch(sp string) {

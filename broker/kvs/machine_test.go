@@ -155,6 +155,34 @@ func TestLimitsAreSaid(t *testing.T) {
 	require.NoError(t, m.RemoveSpace("two"))
 }
 
+func TestACommitUnderATokenIsMadeOnce(t *testing.T) {
+	m, err := New(nil, Limits{Total: 1 << 20, Spaces: 2, Tokens: 2})
+	require.NoError(t, err)
+	once := func(token string) uint64 {
+		seq, err := m.CommitOnce(token, Primary, []Op{{Kind: Append, Key: "a", Data: []byte(token)}})
+		require.NoError(t, err)
+		return seq
+	}
+	require.Equal(t, []uint64{1, 1, 2, 1, 2}, []uint64{once("x"), once("x"), once("y"), once("x"), once("y")})
+	m.Take()
+	m.Done(false)
+	require.Equal(t, uint64(1), once("y"), "what was not written is not known")
+	once("x")
+	once("z")
+	txn := m.Take()
+	require.Equal(t, uint64(1), txn.Forget, "y is the oldest")
+	m.Done(true)
+	require.Equal(t, "yxz", get(t, m, "a"))
+	once("x")
+	require.False(t, m.Dirty())
+	once("y")
+	require.True(t, m.Dirty(), "too long ago to be known")
+	_, err = m.CommitOnce("", Primary, nil)
+	require.ErrorContains(t, err, "a token has 1 to 128 bytes")
+	_, err = m.CommitOnce(strings.Repeat("t", 200), Primary, nil)
+	require.ErrorContains(t, err, "not 200")
+}
+
 func TestCopiesOfCopiesEndAtALimit(t *testing.T) {
 	m := machine(t)
 	do(t, m, put("a.v", "1"))

@@ -1,5 +1,7 @@
 package kvs
 
+import "encoding/binary"
+
 // node is an entry. It never changes.
 type node struct {
 	kind  Kind
@@ -70,6 +72,39 @@ type state struct {
 	spaces *tree[*space]
 	bytes  int64
 	count  int64
+	tokens *tree[tokenSeq]
+	ages   *tree[string] // tokens by number
+	lastN  uint64        // of the tokens
+}
+
+// tokenSeq is what a commit with a token was answered.
+type tokenSeq struct{ n, seq uint64 }
+
+// age is a token's number as a key.
+func age(n uint64) string { return string(binary.BigEndian.AppendUint64([]byte{1}, n)) }
+
+// withToken is st with one more token.
+func (st *state) withToken(r TokenRow) *state {
+	c := *st
+	c.tokens, c.ages, c.lastN = st.tokens.put(r.Token, tokenSeq{r.N, r.Seq}), st.ages.put(age(r.N), r.Token), r.N
+	return &c
+}
+
+// oldest is the first of the tokens.
+func (st *state) oldest() (token string, n uint64) {
+	st.ages.all(func(_ string, t string) bool {
+		token = t
+		return false
+	})
+	v, _ := st.tokens.get(token)
+	return token, v.n
+}
+
+// without is st without its oldest token.
+func (st *state) without(token string, n uint64) *state {
+	c := *st
+	c.tokens, c.ages = st.tokens.del(token), st.ages.del(age(n))
+	return &c
 }
 
 // space is a namespace. It never changes.

@@ -27,6 +27,8 @@ const Primary = "primary"
 type Txn struct {
 	Rows   []Row
 	Spaces []SpaceRow
+	Tokens []TokenRow
+	Forget uint64 // tokens with numbers up to this are dropped
 }
 
 type (
@@ -50,10 +52,18 @@ type (
 	}
 )
 
-// Loaded is what a store holds at start: rows in order of (Space, Key, Part), none with Drop.
+// TokenRow says that a commit with a token was made, and what it was answered. N counts them.
+type TokenRow struct {
+	N     uint64
+	Token string
+	Seq   uint64
+}
+
+// Loaded is what a store holds at start: rows in order of (Space, Key, Part), none with Drop; tokens in order of N.
 type Loaded struct {
 	Rows   []Row
 	Spaces []SpaceRow
+	Tokens []TokenRow
 }
 
 // Commit is the effect that writes a Txn; its Done has the same *Commit as Effect. There is never more than one under way.
@@ -63,10 +73,11 @@ type Commit struct{ Txn *Txn }
 type Limits struct {
 	Total  int64 // bytes: names, values and Overhead for each entry
 	Spaces int
+	Tokens int // the last ones are known
 }
 
 // DefaultLimits are those of an instance.
-var DefaultLimits = Limits{Total: 256 << 20, Spaces: 10_000}
+var DefaultLimits = Limits{Total: 256 << 20, Spaces: 10_000, Tokens: 10_000}
 
 const (
 	// Overhead is what an entry counts beside its name and value.
@@ -77,6 +88,8 @@ const (
 	MaxKey = 4096
 	// MaxDepth bounds the names in a key.
 	MaxDepth = 128
+	// MaxToken bounds a token's bytes.
+	MaxToken = 128
 	// MaxLinks is how many links may be followed on the way to one key.
 	MaxLinks = 10
 )

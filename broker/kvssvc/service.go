@@ -94,6 +94,8 @@ func (s *Service) request(r *rpc.Request) error {
 		return serve(s, r, api.KVSGet, s.get)
 	case api.KVSCommit.Topic:
 		return serve(s, r, api.KVSCommit, s.commit)
+	case api.KVSCommitOnce.Topic:
+		return serve(s, r, api.KVSCommitOnce, s.commit)
 	case api.KVSRead.Topic:
 		return serve(s, r, api.KVSRead, s.read)
 	case api.KVSList.Topic:
@@ -141,7 +143,13 @@ func (s *Service) commit(r *rpc.Request, req api.KVSCommitReq) error {
 	for i, o := range req.Ops {
 		ops[i] = kvs.Op{Kind: kvs.OpKind(o.Kind), Key: o.Key, Data: o.Data, Target: o.Target, TargetSpace: o.TargetSpace, Recursive: o.Recursive, Must: o.Must}
 	}
-	seq, err := s.m.Commit(space(req.Namespace), ops)
+	var seq uint64
+	var err error
+	if r.Topic == api.KVSCommitOnce.Topic {
+		seq, err = s.m.CommitOnce(req.Token, space(req.Namespace), ops)
+	} else {
+		seq, err = s.m.Commit(space(req.Namespace), ops)
+	}
 	if err != nil {
 		return err
 	}

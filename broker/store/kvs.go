@@ -23,6 +23,15 @@ CREATE TABLE kvs (
 ) WITHOUT ROWID;
 `
 
+// formatTokens adds the tokens of commits of the key-value store that are made once.
+const formatTokens = `
+CREATE TABLE kvs_token (
+	n     INTEGER PRIMARY KEY,
+	token TEXT NOT NULL,
+	seq   INTEGER NOT NULL      -- what the commit was answered
+);
+`
+
 // KVS is what the key-value store holds at start. It can be asked once.
 func (s *Store) KVS() *kvs.Loaded {
 	l := s.kvs
@@ -41,6 +50,13 @@ func loadKVS(c *conn) (*kvs.Loaded, error) {
 	}
 	err = c.each(`SELECT namespace, key, part, kind, data FROM kvs ORDER BY namespace, key, part`, nil, func(r *row) bool {
 		l.Rows = append(l.Rows, kvs.Row{Space: r.text(), Key: r.text(), Part: int(r.int()), Kind: kvs.Kind(r.int()), Data: r.bytes()})
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = c.each(`SELECT n, token, seq FROM kvs_token ORDER BY n`, nil, func(r *row) bool {
+		l.Tokens = append(l.Tokens, kvs.TokenRow{N: uint64(r.int()), Token: r.text(), Seq: uint64(r.int())})
 		return true
 	})
 	return l, err
@@ -76,6 +92,16 @@ func (w *writer) writeKVS(t *kvs.Txn) error {
 	}
 	if err := w.entries.flush(); err != nil {
 		return err
+	}
+	for _, k := range t.Tokens {
+		if err := w.c.run(`INSERT OR REPLACE INTO kvs_token VALUES (?,?,?)`, int64(k.N), k.Token, int64(k.Seq)); err != nil {
+			return err
+		}
+	}
+	if t.Forget > 0 {
+		if err := w.c.run(`DELETE FROM kvs_token WHERE n <= ?`, int64(t.Forget)); err != nil {
+			return err
+		}
 	}
 	for _, s := range t.Spaces {
 		var err error

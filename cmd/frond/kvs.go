@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -50,7 +51,8 @@ func (e *env) namespace(flag string) string {
 // kvsCommit makes one commit; with show it prints the sequence number after it.
 func (e *env) kvsCommit(ctx context.Context, ns string, ops []api.KVSOp, show bool) error {
 	return e.connected(ctx, func(c *client.Client) error {
-		rep, err := call(ctx, c, api.KVSCommit, wire.Any, api.KVSCommitReq{Namespace: e.namespace(ns), Ops: ops})
+		token := fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
+		rep, err := call(ctx, c, api.KVSCommitOnce, wire.Any, api.KVSCommitReq{Namespace: e.namespace(ns), Ops: ops, Token: token})
 		if err == nil && show {
 			_, err = fmt.Fprintln(e.stdout, rep.Seq)
 		}

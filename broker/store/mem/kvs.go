@@ -12,6 +12,7 @@ import (
 type entries struct {
 	rows   map[entryKey]kvs.Row
 	spaces map[string]kvs.SpaceRow
+	tokens []kvs.TokenRow
 }
 
 type entryKey struct {
@@ -37,6 +38,7 @@ func (e *entries) apply(t *kvs.Txn) {
 		r.Data = slices.Clone(r.Data)
 		e.rows[entryKey{r.Space, r.Key, r.Part}] = r
 	}
+	e.tokens = slices.DeleteFunc(append(e.tokens, t.Tokens...), func(k kvs.TokenRow) bool { return k.N <= t.Forget })
 	for _, s := range t.Spaces {
 		if e.spaces[s.Name] = s; s.Gone {
 			delete(e.spaces, s.Name)
@@ -54,7 +56,7 @@ func (e *entries) drop(d kvs.Row) {
 
 // KVS is what the key-value store holds.
 func (l *Leader) KVS() *kvs.Loaded {
-	out := &kvs.Loaded{}
+	out := &kvs.Loaded{Tokens: slices.Clone(l.store.state.kvs.tokens)}
 	for _, r := range l.store.state.kvs.rows {
 		out.Rows = append(out.Rows, r)
 	}

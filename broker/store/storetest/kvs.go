@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,13 +30,15 @@ type kvsLife struct {
 	d      reactor.Driver
 	m      *kvs.Machine
 	states []string
+	done   [][]string // tokens of the commits that led to each state
+	tokens int
 	acked  int
 	life   atomic.Int64 // counts crashes
 }
 
 func kvsLives(t *rapid.T, s Subject) {
 	defer s.Discard()
-	l := &kvsLife{t: t, s: s, states: []string{DumpKVS(newMachine(t, nil))}}
+	l := &kvsLife{t: t, s: s, states: []string{DumpKVS(newMachine(t, nil))}, done: [][]string{nil}}
 	l.open()
 	t.Repeat(map[string]func(*rapid.T){
 		"commit":  func(*rapid.T) { l.write(); l.settle() },
@@ -64,11 +67,21 @@ func (l *kvsLife) open() {
 	dump := DumpKVS(l.m)
 	for n := l.acked; n < len(l.states); n++ {
 		if l.states[n] == dump {
-			l.states, l.acked = l.states[:n+1], n
+			l.states, l.done, l.acked = l.states[:n+1], l.done[:n+1], n
+			l.again()
 			return
 		}
 	}
 	l.t.Fatalf("what the store holds is none of the states since the last answer:\n%s\nlast answered:\n%s", dump, l.states[l.acked])
+}
+
+// again makes the commits that are in the store once more: nothing happens.
+func (l *kvsLife) again() {
+	for _, token := range slices.Concat(l.done[:l.acked+1]...) {
+		_, err := l.m.CommitOnce(token, "no such namespace", []kvs.Op{{Kind: kvs.Unlink, Key: "a", Recursive: true}})
+		require.NoError(l.t, err)
+	}
+	require.False(l.t, l.m.Dirty())
 }
 
 // write gives the store one commit of some random changes.
@@ -76,6 +89,7 @@ func (l *kvsLife) write() {
 	if l.m.Busy() {
 		l.settle()
 	}
+	var done []string
 	for range rapid.IntRange(1, 4).Draw(l.t, "commits") {
 		sp := rapid.SampledFrom([]string{kvs.Primary, kvs.Primary, "two", "three"}).Draw(l.t, "namespace")
 		switch rapid.IntRange(0, 9).Draw(l.t, "what") {
@@ -84,7 +98,10 @@ func (l *kvsLife) write() {
 		case 1:
 			_ = l.m.RemoveSpace(sp)
 		default:
-			_, _ = l.m.Commit(sp, GenOps(l.t))
+			l.tokens++
+			if _, err := l.m.CommitOnce(fmt.Sprint("t", l.tokens), sp, GenOps(l.t)); err == nil {
+				done = append(done, fmt.Sprint("t", l.tokens))
+			}
 		}
 	}
 	if !l.m.Dirty() {
@@ -93,7 +110,7 @@ func (l *kvsLife) write() {
 	txn := l.m.Take()
 	shadow := *l.m
 	shadow.Done(true)
-	l.states = append(l.states, DumpKVS(&shadow))
+	l.states, l.done = append(l.states, DumpKVS(&shadow)), append(l.done, done)
 	life := l.life.Load()
 	l.d.Do(time.Time{}, &kvs.Commit{Txn: txn}, func(_ any, err error) {
 		if err == nil && life == l.life.Load() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -94,6 +95,7 @@ func kvsFollow(ctx context.Context, c *client.Client, req api.KVSWatchReq, each 
 	defer s.Close()
 	var seen uint64
 	have := 0 // bytes of the value, with Append
+	again, last := 0, []byte(nil)
 	for {
 		ent, err := s.Next()
 		if err != nil {
@@ -108,7 +110,12 @@ func kvsFollow(ctx context.Context, c *client.Client, req api.KVSWatchReq, each 
 		if ent, err = kvsValue(ctx, c, req.Namespace, keyOr(ent.Key, req.Key), ent); err != nil {
 			return err
 		}
-		seen, have = ent.Seq, ent.From+len(ent.Data)
+		if r := s.Restarts(); r > again {
+			if again = r; !req.Append && ent.Key == "" && bytes.Equal(ent.Data, last) {
+				continue // as it was before the connection was lost
+			}
+		}
+		seen, have, last = ent.Seq, ent.From+len(ent.Data), ent.Data
 		if err := each(ent); err != nil {
 			return err
 		}

@@ -212,6 +212,10 @@ type (
 		TEstimate    float64    `msgpack:"t_estimate" json:"t_estimate,omitempty"`               // when it is expected to start
 		Dependencies []string   `msgpack:"dependencies,omitempty" json:"dependencies,omitempty"` // those not met
 		Memo         string     `msgpack:"memo,omitempty" json:"memo,omitempty"`                 // JSON object; empty = none
+		// With NElements: how many elements the array has, how many of them have ended, and how many of those did not complete.
+		Size       int `msgpack:"size,omitempty" json:"array_size,omitempty"`
+		Ended      int `msgpack:"ended,omitempty" json:"array_ended,omitempty"`
+		Incomplete int `msgpack:"incomplete,omitempty" json:"array_incomplete,omitempty"`
 	}
 )
 

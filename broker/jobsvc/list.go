@@ -223,6 +223,10 @@ func (s *Service) active(v *job.View) api.JobInfo {
 	}
 	if v.Count > 1 {
 		info.NElements, info.CC = v.Count, ""
+		if st, ok := s.m.Array(v.Row.ID); ok {
+			info.Size, info.Incomplete = st.N, st.Failed+st.Canceled+st.TimedOut
+			info.Ended = st.Completed + info.Incomplete
+		}
 	}
 	if v.Row.N > 1 {
 		info.Array = v.Row.ID

@@ -143,7 +143,7 @@ func (a *attacher) event(ev *api.Event) error {
 		fmt.Fprintf(a.env.stderr, "%s: %s: exception: %s\n", a.verb, a.env.idText(a.id), a.state.exception)
 	}
 	if ev.Name == "retry" && !a.quiet && a.env.isTerminal(a.env.stderr) {
-		fmt.Fprintf(a.env.stderr, "%s: %s: an attempt was lost, the job runs again: %s\n", a.verb, a.env.idText(a.id), contextText(ev.Context))
+		fmt.Fprintf(a.env.stderr, "%s: %s: an attempt failed or was lost, the job runs again: %s\n", a.verb, a.env.idText(a.id), contextText(ev.Context))
 	}
 	if a.events != nil {
 		a.events(ev)

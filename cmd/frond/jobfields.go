@@ -239,13 +239,28 @@ func onlyIf(ok bool, v any) any {
 
 func (j jobView) returnCode() int { return jobspec.ReturnCode(j.WaitStatus, j.HasStatus, j.result()) }
 
+// progress says how far an array is: "17/100 done (2 failed), 80 pending: waits for 1 core".
+func (j jobView) progress() string {
+	s := fmt.Sprintf("%d/%d done", j.Ended, j.Size)
+	if j.Incomplete > 0 {
+		s += fmt.Sprintf(" (%d failed)", j.Incomplete)
+	}
+	s += fmt.Sprintf(", %d pending", j.NElements)
+	if j.Reason != "" {
+		s += ": " + j.Reason
+	} else if len(j.Dependencies) > 0 {
+		s += ": depends:" + strings.Join(j.Dependencies, ",")
+	}
+	return s
+}
+
 // contextualInfo is what one most wants to know in the job's state: why it waits, or where it runs or ran.
 func (j jobView) contextualInfo() string {
 	switch s := j.state(); {
 	case s&jobspec.StatesPending == 0:
 		return j.Nodelist
 	case j.NElements > 1:
-		return strings.TrimSpace(fmt.Sprintf("%d pending elements %s", j.NElements, j.Reason))
+		return j.progress()
 	case s == jobspec.StateDepend:
 		return "depends:" + strings.Join(j.Dependencies, ",")
 	case s == jobspec.StatePriority:

@@ -53,7 +53,7 @@ func newJobsCmd(e *env) *cobra.Command {
 		Use:   "jobs [OPTIONS] [JOBID…]",
 		Short: "List jobs",
 		Long: `List the jobs of the instance: those that are pending or running, with -a all.
-An array's pending elements are one row; --json, -o and ids list them one by one.
+An array's pending elements are one row, which tells how many of the array have ended; --json, -o and ids list them one by one.
 JOBID is an id in any form, ARRAY:17 or ARRAY:1-10 names elements of an array.
 
 Formats (-o) are Python's format strings over named fields, as in flux jobs:

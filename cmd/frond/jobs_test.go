@@ -22,7 +22,7 @@ func fixedJobs() []api.JobInfo {
 	return []api.JobInfo{
 		{ID: testID, UserID: uid, Urgency: 16, Priority: 16, TSubmit: 1000, TDepend: 1000.1, State: 8, Name: "wait", NTasks: 4, Reason: "needs 8 cores; 4 are free", Duration: 600},
 		{ID: testID + 1, UserID: uid, Urgency: 0, Priority: 0, TSubmit: 1001, State: 8, Name: "held", NTasks: 1},
-		{ID: testID + 10, UserID: uid, Urgency: 16, Priority: 16, TSubmit: 1002, State: 8, Name: "sweep", NTasks: 1, Array: testID + 9, NElements: 95},
+		{ID: testID + 10, UserID: uid, Urgency: 16, Priority: 16, TSubmit: 1002, State: 8, Name: "sweep", NTasks: 1, Array: testID + 9, NElements: 95, Size: 100, Ended: 4, Incomplete: 1},
 		{ID: testID + 200, UserID: uid, Urgency: 16, Priority: 16, TSubmit: 1003, TRun: 1010, State: 16, Name: "simulate-long", NTasks: 8, NNodes: 2, NCores: 8,
 			Nodelist: "node[1-2]", Ranks: "1-2", Expiration: math.MaxInt32, Attempt: 1},
 		{ID: testID + 201, UserID: uid, Urgency: 16, Priority: 16, TSubmit: 1004, TRun: 1010, TCleanup: 1012.5, TInactive: 1013, State: 64, Result: 1, Success: true,
@@ -53,7 +53,7 @@ func TestJobsTable(t *testing.T) {
 	require.Equal(t, strings.TrimPrefix(`
        JOBID USER     NAME       ST NTASKS NNODES     TIME INFO
   ƒuZZybuNNy 42949672 wait        S      4      -      10m needs 8 cores; 4 are free
-  ƒuZZybuNP8 42949672 sweep       S      1      -        - 95 pending elements
+  ƒuZZybuNP8 42949672 sweep       S      1      -        - 4/100 done (1 failed), 95 pending
   ƒuZZybuNNz 42949672 held        S      1      -        - held
   ƒuZZybuNSR 42949672 simulate-+  R      8      2 RUNTIME node[1-2]
   ƒuZZybuNSU 42949672 gone       CA      1      -        -

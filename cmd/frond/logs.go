@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -27,8 +28,8 @@ func newLogsCmd(e *env) *cobra.Command {
 		Use:   "logs [OPTIONS] JOBID…",
 		Short: "Print the output of jobs",
 		Long: `Print what jobs have written so far: standard output to standard output, standard error to standard
-error. An array's id prints the output of all its elements, in their order. Output that went to
-files (--output) is not here.
+error. An array's id prints the output of all its elements, in their order, with --follow as it comes, by whole
+lines. Output that went to files (--output) is not here.
 
 Exit codes: 0, or 1 when a job is unknown.`,
 		Example: `  frond logs f2Gk
@@ -45,7 +46,6 @@ Exit codes: 0, or 1 when a job is unknown.`,
 	f.IntVar(&o.tail, "tail", -1, "only the last so many lines of each job")
 	f.BoolVar(&o.json, "json", false, "print one JSON object for each piece of output")
 	cmd.MarkFlagsMutuallyExclusive("err", "out")
-	cmd.MarkFlagsMutuallyExclusive("follow", "tail")
 	return cmd
 }
 
@@ -62,12 +62,35 @@ func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
 	if ids, err = expandArrays(ctx, c, ids); err != nil {
 		return unknownJob(err, args)
 	}
+	switch {
+	case o.follow && len(ids) > 1 && o.tail >= 0:
+		return fmt.Errorf("--follow with --tail takes one job; %d are named", len(ids))
+	case o.follow && len(ids) > 1 && !o.json:
+		return o.all(ctx, e, c, ids)
+	}
 	for _, id := range ids {
 		if err := o.one(ctx, e, c, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// all follows several jobs at once.
+func (o *logsOptions) all(ctx context.Context, e *env, c *client.Client, ids []jobspec.ID) error {
+	sel := *e
+	switch {
+	case o.err:
+		sel.stdout, sel.stderr = io.Discard, e.stdout
+	case o.out:
+		sel.stderr = io.Discard
+	}
+	err := watchAll(ctx, &sel, c, "frond logs", ids, o.label, false)
+	var code *exitError
+	if errors.As(err, &code) { // how the jobs ended is not asked for
+		return nil
+	}
+	return err
 }
 
 // expandArrays replaces the ids of arrays by those of their elements.
@@ -104,17 +127,55 @@ func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobs
 	}
 	w := newOutputWriter(stdout, stderr, o.label)
 	w.prefix = e.idText(id) + ": "
-	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true, noFollow: !o.follow}
+	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true, noFollow: !o.follow || kept != nil}
+	ends := map[[2]int]int64{} // of each stream, what was printed
 	if o.json {
 		a.piece = func(p *api.Output) error { return writeJSON(e.stdout, o.pieceJSON(id, p)) }
+	} else if kept != nil {
+		a.piece = func(p *api.Output) error {
+			ends[[2]int{p.Task, int(p.Stream)}] = p.Offset + int64(len(p.Data))
+			w.write(p)
+			return nil
+		}
 	}
 	if _, err := a.run(ctx); err != nil {
 		return err
 	}
-	if kept != nil {
-		return kept.flush(e.stdout)
+	if kept == nil {
+		return nil
 	}
-	return nil
+	if err := kept.flush(e.stdout); err != nil || !o.follow {
+		return err
+	}
+	rest := *o
+	rest.tail = -1
+	return rest.goOn(ctx, e, c, id, ends)
+}
+
+// goOn follows a job whose streams were printed up to ends.
+func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id jobspec.ID, ends map[[2]int]int64) error {
+	stdout, stderr := e.stdout, e.stderr
+	switch {
+	case o.err:
+		stdout, stderr = io.Discard, e.stdout
+	case o.out:
+		stderr = io.Discard
+	}
+	w := newOutputWriter(stdout, stderr, o.label)
+	w.prefix = e.idText(id) + ": "
+	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true}
+	a.piece = func(p *api.Output) error {
+		if skip := ends[[2]int{p.Task, int(p.Stream)}] - p.Offset; skip > 0 {
+			skip = min(skip, int64(len(p.Data)))
+			p.Offset, p.Data = p.Offset+skip, p.Data[skip:]
+		}
+		if len(p.Data) > 0 {
+			w.write(p)
+		}
+		return nil
+	}
+	_, err := a.run(ctx)
+	return err
 }
 
 func (o *logsOptions) pieceJSON(id jobspec.ID, p *api.Output) map[string]any {

@@ -57,6 +57,8 @@ func (m *Machine) setUrgency(a *array, urgency int, user uint32) {
 	if a.urgency == urgency {
 		return
 	}
+	m.levels[a.urgency]--
+	m.levels[urgency]++
 	a.urgency = urgency
 	if a.pending == 0 {
 		return

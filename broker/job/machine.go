@@ -35,6 +35,7 @@ type Machine struct {
 	unstored  int      // elements that ended and are not yet durable
 	stash     []uint64 // allocations that are given back when fewer of those are left
 	totals    Totals
+	levels    [maxUrgency + 1]int // unfinished arrays by urgency
 	out       *Actions
 	now       float64
 	clock     time.Time
@@ -231,6 +232,7 @@ func (m *Machine) addArray(a *array) {
 	m.arrays[a.row.ID] = a
 	a.queue = m.queueOf(a.spec.Job.Queue)
 	m.countName(a, 1)
+	m.levels[a.urgency]++
 	m.order = append(m.order, a.row.ID)
 	m.totals.Pending += a.pending
 }
@@ -238,6 +240,7 @@ func (m *Machine) addArray(a *array) {
 func (m *Machine) removeArray(a *array) {
 	delete(m.arrays, a.row.ID)
 	m.countName(a, -1)
+	m.levels[a.urgency]--
 	if len(m.order) < 2*len(m.arrays)+1024 {
 		return
 	}

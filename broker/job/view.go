@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
@@ -61,6 +62,35 @@ func (m *Machine) Arrays() []jobspec.ID {
 		}
 	}
 	return ids
+}
+
+// maxUrgency is the highest urgency.
+const maxUrgency = 31
+
+// InOrder calls f for the unfinished, durable arrays in the order of the queue, by priority and id, until f returns false. It begins with
+// those of priority prio, there with the array that holds the id from. What lies before costs nothing, and a priority that no array has
+// neither.
+func (m *Machine) InOrder(prio uint32, from jobspec.ID, f func(arr jobspec.ID) bool) {
+	for u := maxUrgency; u >= 0; u-- {
+		left := m.levels[u]
+		if left == 0 || Priority(u) > prio {
+			continue
+		}
+		at := 0
+		if Priority(u) == prio {
+			at = max(0, sort.Search(len(m.order), func(i int) bool { return m.order[i] > from })-1)
+		}
+		for ; at < len(m.order) && left > 0; at++ {
+			a := m.arrays[m.order[at]]
+			if a == nil || a.urgency != u {
+				continue
+			}
+			left--
+			if a.durable && !f(a.row.ID) {
+				return
+			}
+		}
+	}
 }
 
 // View returns one element; ok is false if it is not active.
@@ -215,6 +245,7 @@ func NTasks(j *jobspec.Jobspec) int {
 // Check returns the first broken invariant. It is for tests: it looks at everything.
 func (m *Machine) Check() error {
 	pending, running := 0, 0
+	var levels [maxUrgency + 1]int
 	for _, id := range m.order {
 		a := m.arrays[id]
 		if a == nil {
@@ -223,8 +254,12 @@ func (m *Machine) Check() error {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("array %v: %w", id, err)
 		}
+		levels[a.urgency]++
 		pending += a.pending
 		running += a.row.N - a.pending - a.durably
+	}
+	if levels != m.levels {
+		return fmt.Errorf("arrays by urgency: %v, counted as %v", levels, m.levels)
 	}
 	if pending != m.totals.Pending || running != m.totals.Running {
 		return fmt.Errorf("totals %+v, but %d pending and %d running", m.totals, pending, running)

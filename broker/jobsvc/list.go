@@ -3,6 +3,7 @@ package jobsvc
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 
@@ -49,29 +50,22 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 
 // listPending gives the next limit pending elements that match.
 func (s *Service) listPending(req *api.ListReq, limit int) (jobs []api.JobInfo) {
-	arrays := s.m.Arrays()
-	prio := func(id jobspec.ID) uint32 { return job.Priority(s.m.Urgency(id)) }
-	slices.SortStableFunc(arrays, func(a, b jobspec.ID) int { return cmp.Compare(prio(b), prio(a)) })
-	for _, id := range arrays {
+	prio, after := uint32(math.MaxUint32), jobspec.ID(0)
+	if at := req.After; at != nil {
+		prio, after = at.Priority, at.ID
+	}
+	s.m.InOrder(prio, after, func(id jobspec.ID) bool {
 		from := jobspec.ID(0)
-		if at := req.After; at != nil {
-			if prio(id) > at.Priority {
-				continue
-			}
-			if prio(id) == at.Priority {
-				from = at.ID + 1
-			}
+		if req.After != nil && job.Priority(s.m.Urgency(id)) == prio {
+			from = after + 1
 		}
-		more := s.m.EachPending(id, from, req.Collapse, func(v job.View) bool {
+		return s.m.EachPending(id, from, req.Collapse, func(v job.View) bool {
 			if info := s.active(&v); matches(req, &info) {
 				jobs = append(jobs, info)
 			}
 			return len(jobs) < limit
 		})
-		if !more {
-			break
-		}
-	}
+	})
 	return jobs
 }
 

@@ -2,8 +2,10 @@ package jobsvc
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -543,6 +545,25 @@ func TestALongListingComesInSeveralRequestsAndMissesNothing(t *testing.T) {
 	}
 	require.Len(t, seen, 65001)
 	require.Len(t, jobs, 65001)
+}
+
+func TestALongListingOfSingleJobsIsInTheOrderOfTheQueue(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	var items []api.SubmitItem
+	for i := range 45000 {
+		items = append(items, api.SubmitItem{Spec: []byte(trueSpec), Urgency: []int{16, 16, 16, 5, 31, 0}[i%6]})
+	}
+	ids := reply[api.SubmitRep](r, r.request(api.Submit.Topic, api.SubmitReq{Items: items})).IDs
+	require.Empty(t, reply[api.MultiRep](r, r.request(api.Update.Topic, api.UpdateReq{IDs: ids[:1], Urgency: new(7)})).Errors)
+	jobs, requests := r.listAll(api.ListReq{})
+	require.Equal(t, 3, requests)
+	require.Len(t, jobs, 45000)
+	require.True(t, slices.IsSortedFunc(jobs, func(a, b api.JobInfo) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.ID, b.ID))
+	}))
+	at := slices.IndexFunc(jobs, func(j api.JobInfo) bool { return j.ID == ids[0] })
+	require.Equal(t, 30000-1, at, "the one that was changed stands behind those of urgency 31 and 16")
 }
 
 func TestEndsWithinAnArrayShareACommitAndItsLastEndDoesNotWait(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/frond-hpc/frond/config"
 	"github.com/spf13/cobra"
@@ -92,7 +93,15 @@ func (e *env) report(cmd *cobra.Command, err error) {
 	if errors.As(err, &x) && x.Err == nil {
 		return
 	}
-	fmt.Fprintf(e.stderr, "%s: %v\n", cmd.CommandPath(), err)
+	hint, text := "", err.Error()
+	if strings.HasPrefix(text, "accepts ") || strings.HasPrefix(text, "requires at least ") {
+		hint = "; usage: " + cmd.UseLine() // the parser counts arguments and does not say which
+	}
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = escaped(l) // it may quote what the user, a file or a job said
+	}
+	fmt.Fprintf(e.stderr, "%s: %s%s\n", cmd.CommandPath(), strings.Join(lines, "\n"), hint)
 }
 
 // run executes the command line args and returns the exit code.

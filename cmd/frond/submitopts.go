@@ -212,6 +212,11 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	if o.inputRanks() == nil {
 		s.Input = o.input
 	}
+	for _, f := range []struct{ option, name string }{{"--input", s.Input}, {"--output", s.Output}, {"--error", s.Error}} {
+		if at := strings.LastIndex(f.name, "{{"); at >= 0 && !strings.Contains(f.name[at:], "}}") {
+			return s, fmt.Errorf("%s: '{{' without '}}' in %q", f.option, f.name)
+		}
+	}
 	for _, n := range []struct {
 		option, text string
 		count        *jobspec.Count

@@ -233,7 +233,7 @@ func (x *execution) verdict() error {
 	slices.Sort(order)
 	if !x.o.quiet {
 		for _, text := range order {
-			fmt.Fprintf(x.e.stderr, "frond exec: %s: %s\n", rankText(reasons[text]), text)
+			fmt.Fprintf(x.e.stderr, "frond exec: %s: %s\n", rankText(reasons[text]), escaped(text))
 		}
 	}
 	if code == 0 {

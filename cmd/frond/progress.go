@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/jobspec"
@@ -19,6 +20,7 @@ type progress struct {
 	bar   *mpb.Bar
 	last  map[jobspec.ID]tally
 	short bool                   // a narrow terminal
+	rate  *rate                  // nil = not shown
 	shown atomic.Pointer[string] // the numbers in front of the bar; the bar's goroutine reads it
 }
 
@@ -64,10 +66,20 @@ func progressOn(w io.Writer, width int) *progress {
 	return p
 }
 
+// countRate has the jobs per second shown, if on.
+func (p *progress) countRate(on bool) {
+	if p != nil && on {
+		p.rate = &rate{start: time.Now()}
+	}
+}
+
 func (p *progress) set(t tally) {
 	s := t.String()
 	if p.short {
 		s = t.short()
+	}
+	if p.rate != nil {
+		s += p.rate.text(t.completed+t.failed, time.Now())
 	}
 	p.shown.Store(&s)
 }

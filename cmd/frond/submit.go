@@ -19,14 +19,12 @@ import (
 
 type submitCmd struct {
 	submitOptions
-	source   sourceOptions
-	cc, bcc  string
-	array    string
-	once     string
-	wait     bool
-	watch    bool
-	progress bool
-	json     bool
+	followOptions
+	source  sourceOptions
+	cc, bcc string
+	array   string
+	once    string
+	json    bool
 }
 
 func newSubmitCmd(e *env) *cobra.Command {
@@ -72,7 +70,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 			return o.run(cmd.Context(), e)
 		},
 	}
-	o.add(cmd)
+	o.submitOptions.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`: 1-100 or 3,5,7")
 	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
@@ -80,9 +78,7 @@ Exit codes: 0 when submitted; with --wait or --watch the largest exit code of th
 	f.StringVar(&o.once, "once", "", "submit nothing if it was submitted under `KEY` before: the same ids again")
 	o.addArray(cmd)
 	o.source.add(cmd)
-	f.BoolVar(&o.wait, "wait", false, "wait until all jobs have ended")
-	f.BoolVar(&o.watch, "watch", false, "print the output of all jobs; implies --wait")
-	f.BoolVar(&o.progress, "progress", false, "with --wait show a bar (on a terminal)")
+	o.followOptions.add(f)
 	f.BoolVar(&o.json, "json", false, "print the ids as JSON: {\"ids\": […]}")
 	return cmd
 }
@@ -92,33 +88,37 @@ func (o *submitCmd) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	return o.submit(ctx, e, "frond submit", batch)
+}
+
+// submit submits a batch, prints the ids and does what else the options ask for.
+func (o *submitCmd) submit(ctx context.Context, e *env, verb string, b *batch) (err error) {
+	restore, err := o.redirect(e)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := restore(); e != nil && err == nil {
+			err = e
+		}
+	}()
 	if o.dryRun {
-		return batch.print(e)
+		return b.print(e)
 	}
 	c, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	batch.once = o.once
-	ids, err := batch.submit(ctx, c)
+	b.once = o.once
+	ids, err := b.submit(ctx, c)
 	if err != nil {
 		return err
 	}
-	if err := o.printIDs(e, batch, ids); err != nil {
+	if err := o.printIDs(e, b, ids); err != nil {
 		return err
 	}
-	switch {
-	case o.watch:
-		return watchAll(ctx, e, c, "frond submit", batch.elements(ids), o.label, o.unbuffered)
-	case o.wait:
-		w := &waiter{env: e, verb: "frond submit"}
-		if o.progress {
-			w.bar = newProgress(e)
-		}
-		return w.wait(ctx, c, api.WaitReq{IDs: ids, Progress: o.progress})
-	}
-	return nil
+	return o.follow(ctx, e, c, verb, ids, b.elements(ids), o.label, o.unbuffered)
 }
 
 func (o *submitCmd) make(e *env) (*batch, error) {

@@ -178,6 +178,13 @@ func (p *parallelEvents) onReply(rep *api.FollowRep) {
 		if j == nil || o.Stream < 1 || o.Stream > 2 {
 			continue
 		}
+		if o.Attempt > j.attempt { // an attempt that was lost with its node counts for nothing
+			if j.attempt > 0 && !p.live {
+				j.out[0].reset(p.spill)
+				j.out[1].reset(p.spill)
+			}
+			j.attempt = o.Attempt
+		}
 		p.keep(j, int(o.Stream)-1, o.Data)
 		if p.live {
 			p.push(parallelEvent{job: j})
@@ -242,7 +249,7 @@ func outcomeOf(e *api.FollowEnd) *parallelEnd {
 // catchUp finds what happened while there was no stream.
 func (p *parallelEvents) catchUp(ctx context.Context) error {
 	byID := map[jobspec.ID]*parallelChunk{}
-	req := api.ListReq{States: int(jobspec.StateInactive)}
+	var req api.ListReq
 	p.mu.Lock()
 	for _, c := range p.chunks {
 		if c.id != 0 {
@@ -264,7 +271,7 @@ func (p *parallelEvents) catchUp(ctx context.Context) error {
 			if c == nil {
 				c, index = byID[info.Array], info.Index
 			}
-			if c == nil {
+			if c == nil || jobspec.State(info.State) != jobspec.StateInactive { // ids given, all their states are listed
 				continue
 			}
 			if j := p.job(c.tag, index); j != nil {

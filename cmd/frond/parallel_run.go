@@ -271,7 +271,7 @@ const (
 
 // prepare gives a job what it needs to run.
 func (r *parallelRun) prepare(c *parallelChunk, j *parallelJob, index int) {
-	j.chunk, j.index = c, index
+	j.chunk, j.index, j.attempt = c, index, 0
 	j.attempts++
 	if !r.step {
 		return

@@ -25,6 +25,7 @@ type parallelJob struct {
 	index    int
 	out      [2]spilled // what it wrote
 	shown    [2]int64   // bytes of out that were printed
+	attempt  uint32     // of the instance, that its output is of
 	err      error      // of keeping its output
 	stale    bool       // output of it was lost with a connection: it is read anew at the end
 }

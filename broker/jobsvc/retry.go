@@ -1,6 +1,8 @@
 package jobsvc
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -160,9 +162,29 @@ func (s *Service) runAgain(r *rpc.Request, req *api.RetryReq, list []*again) err
 	return nil
 }
 
+// independent is a jobspec without dependencies: what runs again has waited for them.
+func independent(spec []byte) ([]byte, error) {
+	if !bytes.Contains(spec, []byte(`"dependencies"`)) {
+		return spec, nil
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(spec, &doc); err != nil {
+		return nil, wire.Errorf(wire.Internal, "stored jobspec: %v", err)
+	}
+	attrs, _ := doc["attributes"].(map[string]any)
+	if system, ok := attrs["system"].(map[string]any); ok {
+		delete(system, "dependencies")
+	}
+	return json.Marshal(doc)
+}
+
 // againItem is the submission of an array's elements again.
 func (s *Service) againItem(a *again) (job.Item, error) {
-	spec, err := s.intern.spec(a.spec)
+	text, err := independent(a.spec)
+	if err != nil {
+		return job.Item{}, err
+	}
+	spec, err := s.intern.spec(text)
 	if err != nil {
 		return job.Item{}, wire.Errorf(wire.Internal, "stored jobspec of %v: %v", a.row.ID, err)
 	}

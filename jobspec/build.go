@@ -49,26 +49,27 @@ type Options struct {
 	TasksPerCore Count // --tasks-per-core
 	GPUsPerNode  Count // --gpus-per-node
 
-	Counters   []string // --resource: NAME=N of named counters, for the whole job
-	TimeLimit  string   // -t: minutes or FSD
-	MinTime    string   // --min-time: minutes or FSD
-	JobName    string   // --job-name
-	Queue      string   // -q
-	Output     string   // --output: template of a file; "none" and "kvs" mean the store
-	Error      string   // --error
-	Input      string   // --input
-	Label      bool     // -l: label lines in output files
-	Unbuffered bool     // -u
-	Cwd        string   // --cwd, absolute
-	Requires   []string // --requires: queries, all of which must hold
-	Depends    []string // --dependency: SCHEME[:VALUE]
-	Signal     string   // --signal=[SIG][@TIME]; SIG is a number here, the command translates names
-	Rerun      string   // --rerun=yes|no
-	Retries    string   // --retries
-	MaxFails   Count    // --max-fails
-	AtOnce     Count    // --array=…%N
-	Setattr    []string // -S KEY[=VALUE], ^KEY=FILE
-	Setopt     []string // -o KEY[=VALUE], ^KEY=FILE
+	Counters   []string       // --resource: NAME=N of named counters, for the whole job
+	TimeLimit  string         // -t: minutes or FSD
+	MinTime    string         // --min-time: minutes or FSD
+	JobName    string         // --job-name
+	Queue      string         // -q
+	Output     string         // --output: template of a file; "none" and "kvs" mean the store
+	Error      string         // --error
+	Input      string         // --input
+	Label      bool           // -l: label lines in output files
+	Unbuffered bool           // -u
+	Cwd        string         // --cwd, absolute
+	Requires   []string       // --requires: queries, all of which must hold
+	Depends    []string       // --dependency: SCHEME[:VALUE]
+	Signal     string         // --signal=[SIG][@TIME]; SIG is a number here, the command translates names
+	Rerun      string         // --rerun=yes|no
+	Retries    string         // --retries
+	MaxFails   Count          // --max-fails
+	AtOnce     Count          // --array=…%N
+	Setattr    []string       // -S KEY[=VALUE], ^KEY=FILE
+	Files      map[string]any // --add-file: attributes.system.files
+	Setopt     []string       // -o KEY[=VALUE], ^KEY=FILE
 
 	Environment map[string]string // whole environment; nil when it travels beside the jobspec
 	RLimit      map[string]int64  // -1 = unlimited
@@ -267,6 +268,9 @@ func (o *Options) system(attrs tree) error {
 	}
 	if err := o.depends(attrs); err != nil {
 		return err
+	}
+	if len(o.Files) > 0 {
+		attrs.put("system.files", o.Files)
 	}
 	o.perResourceOption(attrs)
 	if err := o.signal(attrs); err != nil {

@@ -22,6 +22,7 @@ type Jobspec struct {
 	Rerun       bool      // system.rerun (frond's own attribute); true = run again when its node is lost. Default true.
 	Retries     int       // system.retries (frond's own): how often a task that failed runs again
 	Array       ArrayOptions
+	Files       []File         // brought along, sorted by path
 	User        map[string]any // attributes.user
 	// Dependencies are what must come before, without doubles; Named tells that Name was given and is not the command's.
 	Dependencies []Dependency
@@ -63,7 +64,7 @@ type TaskCount struct {
 type ShellOptions struct {
 	Stdout, Stderr Output
 	Stdin          string           // input.stdin.path; empty = none (or streamed by attach)
-	CPUAffinity    string           // "on" (default), "off", "per-task"
+	CPUAffinity    string           // "on" (default), "off", "per-task", "map:IDS;IDS…"
 	GPUAffinity    string           // same
 	RLimit         map[string]int64 // lower-case names as in Flux (core, nofile, …); -1 = unlimited
 	Umask          int              // -1 = the broker's

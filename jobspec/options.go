@@ -31,6 +31,25 @@ func (js *Jobspec) fillTaskOption(key string, v any) (err error) {
 	return err
 }
 
+// AffinityMap reads map:IDS;IDS…: a set for each task of a node, in order.
+func AffinityMap(text string) ([]idset.Set, error) {
+	var sets []idset.Set
+	for part := range strings.SplitSeq(strings.TrimPrefix(text, "map:"), ";") {
+		set, err := idset.Parse(part)
+		if err != nil {
+			return nil, err
+		}
+		if set.Empty() || set.Max() > maxID {
+			return nil, bad("each task needs a set of ids up to %d, such as 0-3", maxID)
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// maxID bounds the cpus and gpus that a map names.
+const maxID = 1 << 14
+
 // pmi reads Flux's comma list: simple, off.
 func pmi(v any) (string, error) {
 	text, err := optString(v, "")

@@ -78,19 +78,9 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 	case "dependencies":
 		return js.fillDependencies(v)
 	case "files":
-		return refuseFilled(v)
+		return js.fillFiles(v)
 	}
 	return err
-}
-
-// refuseFilled refuses attributes that would change what the job means and that Frond does not act on.
-func refuseFilled(v any) error {
-	list, isList := v.([]any)
-	obj, isObject := v.(object)
-	if isList && len(list) == 0 || isObject && len(obj) == 0 {
-		return nil
-	}
-	return bad("is not supported by this version of Frond")
 }
 
 func (js *Jobspec) fillDuration(v any) error {
@@ -129,7 +119,7 @@ func (js *Jobspec) fillCwd(v any) (err error) {
 	if js.Cwd, err = asString(v); err != nil {
 		return err
 	}
-	if js.Cwd != "" && js.Cwd[0] != '/' {
+	if js.Cwd != "" && js.Cwd[0] != '/' && !strings.HasPrefix(js.Cwd, "{{") {
 		return bad("must be an absolute path")
 	}
 	return nil
@@ -295,7 +285,13 @@ func affinity(v any) (string, error) {
 	case "per-task":
 		return "per-task", nil
 	}
-	return "", bad("must be on, off or per-task")
+	if text, ok := v.(string); ok && strings.HasPrefix(text, "map:") {
+		if _, err := AffinityMap(text); err != nil {
+			return "", err
+		}
+		return text, nil
+	}
+	return "", bad("must be on, off, per-task or map:IDS;IDS…")
 }
 
 // umask reads an octal text ("022") or a number.

@@ -32,6 +32,7 @@ type submitOptions struct {
 	unbuffered, label                        bool
 	cwd, flags, signal, rerun                string
 	taskmap                                  string
+	addFile                                  []string
 	retries, maxFails, atOnce                string // atOnce is of --array
 	dryRun, quiet                            bool
 	verbose                                  int
@@ -58,6 +59,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.flags, "flags", "", "submit `FLAGS`: debug, waitable, novalidate")
 	f.StringVar(&o.signal, "signal", "", "`[SIG][@TIME]`: send SIG (USR1) TIME (60s) before the time limit")
 	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
+	f.StringArrayVar(&o.addFile, "add-file", nil, "take a file along, as {{tmpdir}}/NAME on each node: `[NAME=]PATH`")
 	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
 	f.StringVar(&o.retries, "retries", "", "run a job that failed again, up to `N` times")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
@@ -209,6 +211,12 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	if err := o.depends(&s); err != nil {
 		return s, err
 	}
+	files, err := addedFiles(o.addFile)
+	if err != nil {
+		return s, err
+	}
+	s.Files = files
+	s.Setopt = append(envTemplates(o.env), s.Setopt...)
 	if o.inputRanks() == nil {
 		s.Input = o.input
 	}
@@ -237,7 +245,6 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 			return s, fmt.Errorf("%s: %w", n.option, err)
 		}
 	}
-	var err error
 	if s.Cwd, err = o.workdir(); err != nil {
 		return s, err
 	}

@@ -41,11 +41,12 @@ func prepare(spec *exec.Spec) *prepared {
 		size += len(a)
 	}
 	sh := &js.Shell
-	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && sh.PTY.Ranks == "" && size < maxPlain
+	p.plain = sh.Stdin == "" && sh.Stdout.Path == "" && sh.Stderr.Path == "" && !sh.Unbuffered && sh.PTY.Ranks == "" && len(js.Files) == 0 && !jobspec.HasTag(js.Cwd) && size < maxPlain
 	p.cudaSeen, p.ompSeen = p.has("CUDA_DEVICE_ORDER="), p.has("OMP_NUM_THREADS=")
 	p.size = size
 	texts := append([]string{sh.Stdin, sh.Stdout.Path, sh.Stderr.Path}, js.Command...)
 	p.params = paramTags(slices.AppendSeq(texts, maps.Values(sh.EnvExpand)))
+	p.ompSeen = p.ompSeen || slices.Contains(p.expand, "OMP_NUM_THREADS")
 	spec.Prepared = p
 	return p
 }
@@ -168,7 +169,9 @@ func (t *task) gpus() string {
 	if len(ids) == 0 {
 		return "-1"
 	}
-	if t.job.shell().GPUAffinity == "per-task" {
+	if mapped := mapped(t.job.shell().GPUAffinity, t.local); mapped != nil {
+		ids = mapped
+	} else if t.job.shell().GPUAffinity == "per-task" {
 		ids = share(ids, t.local, t.part.NTasks)
 	}
 	var b []byte
@@ -187,10 +190,25 @@ func share(ids []int, k, n int) []int {
 	return ids[lo:max((k+1)*len(ids)/n, lo+1)]
 }
 
+// mapped is what an affinity map:IDS;IDS… gives to the k-th task of a node; nil = nothing.
+func mapped(how string, k int) []int {
+	if !strings.HasPrefix(how, "map:") {
+		return nil
+	}
+	sets, err := jobspec.AffinityMap(how)
+	if err != nil || k >= len(sets) {
+		return nil
+	}
+	return slices.Collect(sets[k].All())
+}
+
 // cpus are the machine cpus that a task is bound to; none = no binding.
 func (d *Driver) cpus(t *task) []int {
 	node := d.nodes[t.part.Node]
 	how := t.job.shell().CPUAffinity
+	if mapped := mapped(how, t.local); mapped != nil {
+		return mapped
+	}
 	if node == nil || node.CPUs == nil || how == "off" {
 		return nil
 	}

@@ -129,15 +129,23 @@ func (d *Driver) launch(ej *exec.Job) {
 
 // launchSlowly opens what the tasks need and starts them.
 func (d *Driver) launchSlowly(j *job) {
-	if len(j.tasks) > 1 {
-		j.tmp = filepath.Join(d.tmp(), fmt.Sprintf("j%d", j.ID))
-		os.Mkdir(j.tmp, 0o700)
-	}
 	var failed error
+	if len(j.tasks) > 1 || len(j.Spec.Job.Files) > 0 {
+		j.tmp = filepath.Join(d.tmp(), fmt.Sprintf("j%d", j.ID))
+		if failed = os.Mkdir(j.tmp, 0o700); failed == nil {
+			failed = unpack(j.tmp, j.Spec.Job.Files)
+		}
+		if failed != nil {
+			d.end(&j.tasks[0], exec.TaskEvent{Status: 1 << 8, Note: d.note(&j.tasks[0], failed)})
+		}
+	}
+	told := failed != nil // of the first task
 	for i := range j.tasks {
 		t := &j.tasks[i]
 		if failed != nil {
-			d.end(t, exec.TaskEvent{Status: 1 << 8})
+			if i > 0 || !told {
+				d.end(t, exec.TaskEvent{Status: 1 << 8})
+			}
 			continue
 		}
 		if failed = d.launchTask(t); failed != nil {

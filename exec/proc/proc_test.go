@@ -123,6 +123,10 @@ func TestTasksAreBoundToTheirCores(t *testing.T) {
 	events := s.run(script(3, 2, allowed, part(resource.MaskOf(3, 7), "per-task")))
 	require.Equal(t, fmt.Sprintln(cpus[0]), text(events, 0, 1))
 	require.Equal(t, fmt.Sprintln(cpus[1]), text(events, 1, 1))
+	events = s.run(script(4, 3, allowed, part(resource.MaskOf(3, 7), fmt.Sprintf("map:%d;%d", cpus[1], cpus[0]))))
+	require.Equal(t, fmt.Sprintln(cpus[1]), text(events, 0, 1))
+	require.Equal(t, fmt.Sprintln(cpus[0]), text(events, 1, 1))
+	require.Equal(t, fmt.Sprintf("%d-%d\n", cpus[0], cpus[1]), text(events, 2, 1), "the map does not name the third")
 }
 
 func TestShareGivesEveryTaskSomething(t *testing.T) {

@@ -29,16 +29,17 @@ func TestATaskHasATerminal(t *testing.T) {
 
 func TestATerminalIsFedAndResized(t *testing.T) {
 	s := open(t)
-	j := script(1, 1, `stty -echo; trap 'stty size' WINCH; echo ready; while read -r line; do echo "got $line"; done; echo end`, terminal)
+	j := script(1, 1, `stty -echo; echo ready; while read -r line; do echo "got $line"; stty size; done; echo end`, terminal)
 	s.Do(exec.Launch{Jobs: []*exec.Job{j}})
 	wait := func(want string) {
 		s.Wait(func(ev []exec.TaskEvent) bool { return strings.Contains(lines(ev, 0), want) })
 	}
 	wait("ready\n")
-	s.Do(exec.Feed{Run: 1, Task: 0, Window: exec.Window{Rows: 30, Cols: 100}})
 	s.Do(exec.Feed{Run: 1, Task: 0, Data: []byte("hello\n")})
-	wait("got hello\n")
-	wait("30 100\n")
+	wait("got hello\n24 80\n")
+	s.Do(exec.Feed{Run: 1, Task: 0, Window: exec.Window{Rows: 30, Cols: 100}})
+	s.Do(exec.Feed{Run: 1, Task: 0, Data: []byte("again\n")})
+	wait("got again\n30 100\n")
 	s.Do(exec.Feed{Run: 1, Task: 0, Data: []byte("rest"), EOF: true})
 	events := s.Wait(func(ev []exec.TaskEvent) bool { return ended(ev) == 1 })
 	require.Contains(t, lines(events, 0), "end\n")
@@ -46,12 +47,12 @@ func TestATerminalIsFedAndResized(t *testing.T) {
 
 func TestCtrlCOnATerminalEndsWhatIsInItsForeground(t *testing.T) {
 	s := open(t)
-	j := script(1, 1, `echo ready; sleep 60`, terminal)
+	j := script(1, 1, `trap 'exit 3' INT; echo ready; while :; do sleep 0.05; done`, terminal)
 	s.Do(exec.Launch{Jobs: []*exec.Job{j}})
 	s.Wait(func(ev []exec.TaskEvent) bool { return strings.Contains(lines(ev, 0), "ready") })
 	s.Do(exec.Feed{Run: 1, Task: 0, Data: []byte{3}})
 	events := s.Wait(func(ev []exec.TaskEvent) bool { return ended(ev) == 1 })
-	require.NotZero(t, last(events).Status)
+	require.Equal(t, 3<<8, last(events).Status)
 }
 
 func TestATaskWithATerminalLeavesNothing(t *testing.T) {

@@ -14,11 +14,15 @@ import (
 func (j *job) shell() *jobspec.ShellOptions { return &j.Spec.Job.Shell }
 
 // dir is the working directory.
-func (j *job) dir(d *Driver) string {
-	if cwd := j.Spec.Job.Cwd; cwd != "" {
+func (t *task) dir(d *Driver) string {
+	switch cwd := t.job.Spec.Job.Cwd; {
+	case cwd == "":
+		return d.cfg.RunDir
+	case jobspec.HasTag(cwd):
+		return d.expand(t, cwd)
+	default:
 		return cwd
 	}
-	return d.cfg.RunDir
 }
 
 // argv is the command of one task.
@@ -50,7 +54,7 @@ func (s *slot) request(t *task, io *stdio) *spawner.Request {
 	j, sh := t.job, t.job.shell()
 	s.cpus = t.cpus
 	s.env = s.d.taskEnv(s.env[:0], t, s.tmpdir(t))
-	r := &spawner.Request{Dir: j.dir(s.d), Argv: j.argv(s.d, t), Env: [][]byte{j.prep.env, s.env}, RLimits: j.prep.rlimits,
+	r := &spawner.Request{Dir: t.dir(s.d), Argv: j.argv(s.d, t), Env: [][]byte{j.prep.env, s.env}, RLimits: j.prep.rlimits,
 		CPUs: t.cpus, Umask: sh.Umask, Nice: sh.Nice}
 	if io != nil {
 		r.FDs, r.Files, r.TTY = io.fds, io.files, io.tty

@@ -211,7 +211,7 @@ func (d *Driver) outcome(t *task, r *spawner.Report) exec.TaskEvent {
 	ev.Status = 1 << 8
 	switch r.Step {
 	case spawner.StepChdir:
-		what = "working directory " + t.job.dir(d)
+		what = "working directory " + t.dir(d)
 	case spawner.StepExec:
 		what = t.job.argv(d, t)[0]
 		ev.Status = 126 << 8

@@ -170,7 +170,7 @@ func (io *stdio) handedOver(d *Driver) {
 func (t *task) path(d *Driver, template string) string {
 	p := d.expand(t, template)
 	if !filepath.IsAbs(p) {
-		p = filepath.Join(t.job.dir(d), p)
+		p = filepath.Join(t.dir(d), p)
 	}
 	return p
 }

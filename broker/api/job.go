@@ -245,8 +245,9 @@ var Info = rpc.Method[InfoReq, InfoRep]{Topic: "job.info", Idempotent: true}
 type (
 	// InfoReq names a job and a key: "jobspec", "R", "eventlog", "environment".
 	InfoReq struct {
-		ID  jobspec.ID `msgpack:"id"`
-		Key string     `msgpack:"key"`
+		ID   jobspec.ID `msgpack:"id"`
+		Key  string     `msgpack:"key"`
+		Base bool       `msgpack:"base,omitempty"` // the jobspec without updates
 	}
 	// InfoRep has the value.
 	InfoRep struct {

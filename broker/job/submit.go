@@ -120,7 +120,7 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 // layParts lays the tasks over the nodes of the allocation and groups the nodes by broker.
 func (m *Machine) layParts(e *elem) {
 	e.parts = e.parts[:0:0]
-	tasks := tasksPerNode(e.arr.spec.Job, e.res)
+	tasks := TasksPerNode(e.arr.spec.Job, e.res)
 	first := 0
 	for i := range e.res.Nodes {
 		n := &e.res.Nodes[i]
@@ -148,8 +148,8 @@ func (e *elem) addPart(rank int32, p Part) {
 	e.parts = append(e.parts, part{rank: rank, parts: []Part{p}})
 }
 
-// tasksPerNode says how many tasks each node of an allocation gets.
-func tasksPerNode(j *jobspec.Jobspec, res *resource.Alloc) []int {
+// TasksPerNode says how many tasks each node of an allocation gets.
+func TasksPerNode(j *jobspec.Jobspec, res *resource.Alloc) []int {
 	tasks := make([]int, len(res.Nodes))
 	switch {
 	case j.TaskCount.PerNode > 0:

@@ -23,7 +23,7 @@ func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
 	if ok {
 		row, spec, env, found := s.m.Row(arr)
 		if found && (req.Key == "environment" || req.Key == "jobspec" && row.Params == 0) {
-			text, err := submission(req.Key, spec.JSON, envData(env), nil)
+			text, err := submission(req, row, spec.JSON, envData(env), nil)
 			return s.info(r, text, err)
 		}
 		if v, active := s.m.View(arr, idx); active && req.Key != "jobspec" {
@@ -58,6 +58,13 @@ func (s *Service) activeInfo(key string, v *job.View) (string, error) {
 	switch key {
 	case "eventlog":
 		return eventlogText(v.Row, v.Log)
+	case "taskmap":
+		if v.Res == nil {
+			return "", wire.Errorf(wire.NotFound, "%v has no resources yet", v.ID)
+		}
+		info := api.JobInfo{}
+		s.placed(&info, v.Res)
+		return taskmapText(v.Spec.Job, v.Res, info.Nodelist)
 	case "R":
 		if v.Res == nil {
 			return "", wire.Errorf(wire.NotFound, "%v has no resources yet", v.ID)
@@ -72,7 +79,7 @@ func (s *Service) activeInfo(key string, v *job.View) (string, error) {
 }
 
 func badKey(key string) error {
-	return wire.Errorf(wire.Invalid, "no such key %q; there are jobspec, R, eventlog and environment", key)
+	return wire.Errorf(wire.Invalid, "no such key %q; there are jobspec, R, eventlog, environment and taskmap", key)
 }
 
 func storedInfo(rd job.Reader, req api.InfoReq) (any, error) {
@@ -88,6 +95,8 @@ func storedInfo(rd job.Reader, req api.InfoReq) (any, error) {
 		return eventlogText(&row, el.Events)
 	case "R":
 		return storedR(&el)
+	case "taskmap":
+		return storedTaskmap(rd, &row, &el)
 	}
 	return nil, badKey(req.Key)
 }
@@ -119,18 +128,18 @@ func storedSubmission(rd job.Reader, req api.InfoReq) (any, error) {
 		}
 		params, _ = chunk.Of(index)
 	}
-	return submission(req.Key, spec, env, params)
+	return submission(req, &row, spec, env, params)
 }
 
 // submission is the jobspec with its environment put back in and its command with the element's parameters, or the environment alone.
-func submission(key string, spec, env []byte, params []string) (string, error) {
+func submission(req api.InfoReq, row *job.ArrayRow, spec, env []byte, params []string) (string, error) {
 	vars := make(map[string]string)
 	for _, pair := range strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
 			vars[name] = value
 		}
 	}
-	if key == "environment" {
+	if req.Key == "environment" {
 		b, err := json.Marshal(vars)
 		return string(b), err
 	}
@@ -141,6 +150,11 @@ func submission(key string, spec, env []byte, params []string) (string, error) {
 	if attrs, ok := doc["attributes"].(map[string]any); ok && len(vars) > 0 {
 		if sys, ok := attrs["system"].(map[string]any); ok {
 			sys["environment"] = vars
+		}
+	}
+	if cur, changed := current(row); changed && !req.Base {
+		for path, v := range cur.Updates {
+			setPath(doc, strings.Split(path, "."), v)
 		}
 	}
 	if tasks, ok := doc["tasks"].([]any); ok && params != nil {
@@ -258,4 +272,16 @@ func (s *Service) onLookup(r *rpc.Request, req api.LookupReq) error {
 		s.out.Reply(r, api.LookupRep{Found: v.([]api.Found)})
 	})
 	return nil
+}
+
+// setPath sets a value in nested objects, which are there.
+func setPath(doc map[string]any, path []string, v any) {
+	for _, k := range path[:len(path)-1] {
+		next, ok := doc[k].(map[string]any)
+		if !ok {
+			return
+		}
+		doc = next
+	}
+	doc[path[len(path)-1]] = v
 }

@@ -12,7 +12,7 @@ func newJobCmd(e *env) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newJobSubmitCmd(e), newJobAttachCmd(e), newJobInfoCmd(e), newJobEventlogCmd(e), newJobWaitEventCmd(e), newJobIDCmd(e),
-		newJobRaiseCmd(e), newJobRaiseallCmd(e), newJobKillallCmd(e), newJobUrgencyCmd(e), newJobMemoCmd(e), newJobStatusCmd(e), newJobLastCmd(e),
+		newJobRaiseCmd(e), newJobRaiseallCmd(e), newJobKillallCmd(e), newJobUrgencyCmd(e), newJobMemoCmd(e), newJobStatusCmd(e), newJobLastCmd(e), newJobTaskmapCmd(e),
 		newJobTimeleftCmd(e), newJobListCmd(e), newJobStatsCmd(e), newCancelCmd(e), newKillCmd(e), newWaitCmd(e))
 	return cmd
 }

@@ -16,8 +16,9 @@ import (
 var infoKeys = []string{"jobspec", "R", "eventlog", "environment"}
 
 func newJobInfoCmd(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "info JOBID KEY",
+	original, base := false, false
+	cmd := &cobra.Command{
+		Use:   "info [OPTIONS] JOBID KEY",
 		Short: "Print what the instance keeps of a job: " + strings.Join(infoKeys, ", "),
 		Long: `Print a job's jobspec, R (its resources), eventlog (one JSON object a line) or environment, as JSON.
 
@@ -25,11 +26,16 @@ Exit codes: 0, or 1 when the job or the key is unknown.`,
 		Example:           "  frond job info f2Gk jobspec",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { return infoKeys, 0 },
-		RunE:              func(cmd *cobra.Command, args []string) error { return jobInfo(cmd.Context(), e, args[0], args[1]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return jobInfo(cmd.Context(), e, args[0], args[1], original || base)
+		},
 	}
+	cmd.Flags().BoolVarP(&original, "original", "o", false, "the jobspec as it was submitted")
+	cmd.Flags().BoolVarP(&base, "base", "b", false, "the jobspec without later updates")
+	return cmd
 }
 
-func jobInfo(ctx context.Context, e *env, arg, key string) error {
+func jobInfo(ctx context.Context, e *env, arg, key string, base bool) error {
 	id, err := e.parseOneID(arg)
 	if err != nil {
 		return err
@@ -39,7 +45,7 @@ func jobInfo(ctx context.Context, e *env, arg, key string) error {
 		return err
 	}
 	defer c.Close()
-	rep, err := client.Call(ctx, c, api.Info, api.InfoReq{ID: id, Key: key})
+	rep, err := client.Call(ctx, c, api.Info, api.InfoReq{ID: id, Key: key, Base: base})
 	if err != nil {
 		return infoError(e, id, err)
 	}

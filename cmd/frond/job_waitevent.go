@@ -44,6 +44,7 @@ Exit codes: 0, or 1 when the job is unknown, has ended without the event, or the
 	f.IntVarP(&o.count, "count", "c", 1, "wait until the event has come so many times")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not print the event")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print all events until then")
+	f.BoolP("waitcreate", "W", false, "accepted as in Flux; a job has its eventlog from its submission on")
 	return cmd
 }
 
@@ -52,6 +53,8 @@ func addEventFlags(f *pflag.FlagSet, format, times *string, human *bool) {
 	f.StringVarP(format, "format", "f", "text", "text or json")
 	f.StringVarP(times, "time-format", "T", "raw", "raw (seconds since 1970), iso, offset (since the first event) or human")
 	f.BoolVarP(human, "human", "H", false, "same as --time-format=human")
+	f.VarP(&onlyValue{"eventlog", "a job has one eventlog; --path can only be eventlog"}, "path", "p", "the `PATH` of the log: eventlog")
+	f.StringP("colour", "L", "auto", "accepted as in Flux; events are not coloured")
 }
 
 func (o *jobWaitEventOptions) run(ctx context.Context, e *env, arg, event string) error {
@@ -154,3 +157,15 @@ func (w *eventWatcher) event(ev *api.Event) {
 		w.found()
 	}
 }
+
+// onlyValue is a flag that can have one value.
+type onlyValue struct{ value, why string }
+
+func (o *onlyValue) Set(s string) error {
+	if s != o.value {
+		return errors.New(o.why)
+	}
+	return nil
+}
+func (o *onlyValue) String() string { return "" }
+func (o *onlyValue) Type() string   { return "name" }

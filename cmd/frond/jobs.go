@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,8 @@ type jobsOptions struct {
 	sort         string
 	count        int
 	json         bool
+	include      string
+	width        int
 	stats        bool
 	statsOnly    bool
 }
@@ -76,6 +79,8 @@ with --stats-only 1 when no job is active.`,
 	f.StringVar(&o.name, "name", "", "jobs called `NAME`")
 	f.StringVarP(&o.queue, "queue", "q", "", "jobs of these queues (`NAMES`)")
 	f.StringVarP(&o.filter, "filter", "f", "", "only these `STATES` or results (default pending,running)")
+	f.StringVarP(&o.include, "include", "i", "", "only jobs that run or ran on some of these `HOSTS|RANKS`")
+	f.IntVarP(&o.width, "width", "w", 0, "cut lines after `N` columns, 0 not at all")
 	f.StringVar(&o.since, "since", "", "jobs active since `WHEN`: -15m, or 2026-06-21 06:00; implies -a")
 	f.StringVarP(&o.format, "format", "o", "", "output `FORMAT` or its name; help lists them")
 	f.StringVar(&o.sort, "sort", "", "sort by `FIELDS` (- in front reverses)")
@@ -146,9 +151,11 @@ func currentCounts(ctx context.Context, c *client.Client) (api.CountsRep, error)
 // jobsPlan is what a `frond jobs` asks for and how it shows it.
 type jobsPlan struct {
 	req      api.ListReq
-	args     []string // the ids as the user wrote them
-	queues   []string // nil = any
-	max      int      // jobs to show; 0 = all
+	args     []string                // the ids as the user wrote them
+	queues   []string                // nil = any
+	include  func(*api.JobInfo) bool // nil = any
+	width    int
+	max      int // jobs to show; 0 = all
 	format   *format
 	sort     []sortKey
 	noHeader bool
@@ -170,9 +177,14 @@ func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, err
 	if len(ids) == 0 {
 		p.max = max(0, o.count)
 	}
-	if o.queue == "" {
+	p.width = o.width
+	if p.include, err = parseInclude(o.include); err != nil {
+		return nil, err
+	}
+	if o.queue == "" && p.include == nil {
 		p.req.Max = p.max
-	} else { // the instance does not filter by queue
+	}
+	if o.queue != "" { // the instance does not filter by queue
 		p.queues = strings.Split(o.queue, ",")
 	}
 	if o.since != "" {
@@ -302,6 +314,9 @@ func (p *jobsPlan) each(next pages, f func(*api.JobInfo) error) error {
 		if p.queues != nil && !slices.Contains(p.queues, j.Queue) {
 			return nil
 		}
+		if p.include != nil && !p.include(j) {
+			return nil
+		}
 		if n++; p.max > 0 && n > p.max {
 			return io.EOF
 		}
@@ -338,10 +353,17 @@ func (p *jobsPlan) print(e *env, jobs []*api.JobInfo) error {
 		return p.printJSON(e, views)
 	}
 	t := table{format: p.format, noHeader: p.noHeader}
-	if e.useColor(e.stdout) {
+	if e.useColor(e.stdout) && p.width == 0 {
 		t.color = rowColor
 	}
-	return t.write(e.stdout, rows)
+	if p.width == 0 {
+		return t.write(e.stdout, rows)
+	}
+	var b bytes.Buffer
+	if err := t.write(&b, rows); err != nil {
+		return err
+	}
+	return cutLines(e.stdout, b.String(), p.width)
 }
 
 func (p *jobsPlan) printJSON(e *env, views []jobView) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -155,8 +156,11 @@ func (o *grepOptions) kill(ctx context.Context, e *env, args []string) error {
 	}
 	return e.connected(ctx, func(c *client.Client) error {
 		_, jobs, err := o.search(ctx, e, c, args)
-		if err != nil || len(jobs) == 0 {
-			return orCode(err, 1)
+		if err == nil && len(jobs) == 0 {
+			err = errors.New("no job matches")
+		}
+		if err != nil {
+			return err
 		}
 		ids := make([]jobspec.ID, len(jobs))
 		for i, j := range jobs {
@@ -175,11 +179,4 @@ func (o *grepOptions) kill(ctx context.Context, e *env, args []string) error {
 		}
 		return reportMulti(e, "frond pkill", rep, o.jobs.json)
 	})
-}
-
-func orCode(err error, code int) error {
-	if err != nil {
-		return err
-	}
-	return codeIf(true, code)
 }

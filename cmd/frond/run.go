@@ -18,7 +18,8 @@ import (
 
 type runCmd struct {
 	submitOptions
-	cc, bcc string
+	waitEvent string
+	cc, bcc   string
 }
 
 func newRunCmd(e *env) *cobra.Command {
@@ -44,6 +45,7 @@ Exit codes: the largest of the tasks' (128 + the signal for a task that died of 
 		},
 	}
 	o.add(cmd)
+	cmd.Flags().StringVar(&o.waitEvent, "wait-event", "", "only wait until the job has had the event `NAME`: alloc, start …")
 	cmd.Flags().StringVar(&o.cc, "cc", "", "one job for each id of `IDSET`, as in submit; output of all is printed")
 	cmd.Flags().StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
 	return cmd
@@ -73,8 +75,11 @@ func (o *runCmd) run(ctx context.Context, e *env) error {
 			fmt.Fprintf(e.stderr, "jobid: %s\n", e.idText(id))
 		}
 	}
-	if len(all) > 1 {
+	if len(all) > 1 && o.waitEvent == "" {
 		return watchAll(ctx, e, c, "frond run", all, o.label, o.unbuffered)
+	}
+	if o.waitEvent != "" {
+		return waitEvents(ctx, e, c, "frond run", all, o.waitEvent)
 	}
 	f := &foreground{env: e, client: c, verb: "frond run", id: all[0], own: true, label: o.label, raw: o.unbuffered, stdin: o.inputRanks()}
 	if f.stdin == nil && o.input == "" {

@@ -26,6 +26,7 @@ type submitOptions struct {
 	counters                                 []string
 	setopt, setattr, requires                []string
 	dependency                               []string
+	bank                                     string
 	beginTime                                string
 	env, rlimit                              []string
 	input, output, errout                    string
@@ -52,6 +53,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVarP(&o.queue, "queue", "q", "", "submit to the queue `NAME`")
 	f.StringArrayVar(&o.requires, "requires", nil, "`CONDITION` on nodes: properties, host:NAMES, rank:IDS, with and, or, not")
 	f.StringArrayVar(&o.dependency, "dependency", nil, "wait first: `SCHEME:JOB`, with after, afterany, afterok, afternotok, afterexcept or aftercorr, and JOB an id, ARRAY:INDEXES or name:NAME; or singleton")
+	f.StringVarP(&o.bank, "bank", "B", "", "kept with the job as attribute bank: `NAME`")
 	f.StringVar(&o.beginTime, "begin-time", "", "do not start before `+FSD|TIME`: +1h, 2026-12-24 18:00, 18:00, tomorrow")
 	f.StringArrayVarP(&o.setattr, "setattr", "S", nil, "set an attribute `KEY[=VALUE]`; VALUE may be JSON, ^KEY=FILE reads it from a file")
 	f.StringArrayVarP(&o.setopt, "setopt", "o", nil, "set a shell option `KEY[=VALUE]`")
@@ -114,7 +116,7 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails, &o.beginTime}
+		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails, &o.beginTime, &o.bank}
 	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.dependency, o.env, o.rlimit, o.counters} {
 		for i := range list {
 			t = append(t, &list[i])
@@ -206,7 +208,7 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	s := jobspec.Options{
 		Command: o.command, Exclusive: o.exclusive, Mem: o.mem, TimeLimit: o.limit, MinTime: o.minTime, Counters: o.counters, JobName: o.name, Queue: o.queue,
 		Output: o.output, Error: o.errout, Label: o.label, Unbuffered: o.unbuffered, Requires: o.requires,
-		Rerun: o.rerun, Retries: o.retries, Setattr: o.setattr, Setopt: o.setopt, ReadFile: os.ReadFile,
+		Rerun: o.rerun, Retries: o.retries, Setattr: o.attributes(), Setopt: o.setopt, ReadFile: os.ReadFile,
 	}
 	if err := o.depends(&s); err != nil {
 		return s, err
@@ -322,3 +324,11 @@ func (o *submitOptions) inputRanks() []int {
 }
 
 const maxInputRanks = 65536
+
+// attributes are those of --setattr, with --bank.
+func (o *submitOptions) attributes() []string {
+	if o.bank == "" {
+		return o.setattr
+	}
+	return append([]string{"system.bank=" + strconv.Quote(o.bank)}, o.setattr...)
+}

@@ -22,6 +22,7 @@ type user struct {
 	waiting map[uint64]*submission
 	known   map[jobspec.ID]int // submitted: id → elements
 	order   []jobspec.ID
+	held    map[jobspec.ID]bool       // that it has held at some time
 	params  map[jobspec.ID]string     // of arrays: the first of their elements' parameters, the submission's token; "" = they have none
 	rules   map[string]rules          // of submissions by token
 	limited map[jobspec.ID]jobspec.ID // what runs of arrays with a limit, and its array
@@ -38,7 +39,7 @@ type submission struct {
 }
 
 func newUser(w *world) *user {
-	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int), params: make(map[jobspec.ID]string), rules: make(map[string]rules),
+	u := &user{w: w, clients: reactor.FirstClient, waiting: make(map[uint64]*submission), known: make(map[jobspec.ID]int), held: make(map[jobspec.ID]bool), params: make(map[jobspec.ID]string), rules: make(map[string]rules),
 		limited: make(map[jobspec.ID]jobspec.ID), runs: make(map[jobspec.ID]int)}
 	left := w.cfg.Jobs
 	for i := 0; left > 0; i++ {

@@ -139,6 +139,7 @@ func (w *world) begin() {
 		w.boot(place(i), int32(i), false)
 	}
 	if w.cfg.Faults > 0 {
+		w.After(time.Second, w.user.fiddle)
 		w.After(5*time.Second, w.mishap)
 		w.After(5*time.Second+w.cfg.Faults, w.calmDown)
 	} else {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/frond-hpc/frond/broker"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -23,12 +24,14 @@ type brokerOptions struct {
 	rank   int
 	again  bool
 	rundir string
+	join   bool   // started on another host: with a ticket instead of a run directory
+	ticket string // "-": it comes on standard input
 }
 
 func newBrokerCmd(e *env) *cobra.Command {
 	o := &brokerOptions{}
 	cmd := &cobra.Command{
-		Use:    "broker --rank R --rundir DIR",
+		Use:    "broker {--rank R --rundir DIR | --join}",
 		Short:  "Run one broker of an instance (frond start does)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
@@ -37,14 +40,19 @@ func newBrokerCmd(e *env) *cobra.Command {
 	cmd.Flags().IntVar(&o.rank, "rank", -1, "rank of this broker")
 	cmd.Flags().BoolVar(&o.again, "again", false, "this process takes the place of one that died: the other brokers live")
 	cmd.Flags().StringVar(&o.rundir, "rundir", "", "run directory, with its boot file")
-	cmd.MarkFlagRequired("rank")
-	cmd.MarkFlagRequired("rundir")
+	cmd.Flags().BoolVar(&o.join, "join", false, "report in to whom the ticket names, which is in FROND_BOOT or in the file of FROND_BOOT_FILE; --rank is the number in the launch")
+	cmd.Flags().StringVar(&o.ticket, "ticket", "", "'-': read the ticket from standard input")
+	cmd.MarkFlagsOneRequired("rundir", "join")
+	cmd.MarkFlagsMutuallyExclusive("rundir", "join")
 	return cmd
 }
 
 // run is the life of a broker process. The error with which it cannot go on is left for the supervisor in a file.
 func (o *brokerOptions) run(ctx context.Context, e *env) error {
 	tuneMemory(e, o.rank)
+	if o.join {
+		return o.joinAndServe(ctx, e)
+	}
 	info, err := boot.Load(o.rundir)
 	if err != nil {
 		return err
@@ -66,17 +74,24 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 		return err
 	}
 	defer dir.Close()
+	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr), rush: tuneRush(e)}
+	return p.run(ctx, func(b *broker.Broker, cancel context.CancelCauseFunc) (release func()) {
+		go watchSupervisor(cancel)
+		return catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })
+	})
+}
+
+// run builds the broker and runs it. Watch begins to look for what ends it.
+func (p *brokerProcess) run(ctx context.Context, watch func(*broker.Broker, context.CancelCauseFunc) (release func())) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr), rush: tuneRush(e)}
 	defer p.close()
 	b, err := p.build(cancel)
 	if err != nil {
 		return err
 	}
-	b.Logger().Info("broker starts", zap.Int("rank", o.rank), zap.Int("pid", os.Getpid()), zap.String("version", version))
-	go watchSupervisor(cancel)
-	defer catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })()
+	b.Logger().Info("broker starts", zap.Int32("rank", p.rank), zap.Int("pid", os.Getpid()), zap.String("version", version))
+	defer watch(b, cancel)()
 	err = b.Run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
@@ -42,10 +43,12 @@ func judgeMembers(members []job.MemberRow, rundir string, limit time.Duration) {
 // isBroker tells whether pid is a broker process, and of that run directory unless it is empty.
 func isBroker(pid int, rundir string) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !bytes.HasPrefix(line, []byte("frond\x00broker\x00")) {
+	words := strings.Split(string(line), "\x00")
+	if err != nil || len(words) < 2 || filepath.Base(words[0]) != "frond" || words[1] != "broker" {
 		return false
 	}
-	return rundir == "" || bytes.HasSuffix(line, []byte("\x00"+rundir+"\x00"))
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)) // its directory in the run directory
+	return rundir == "" || err == nil && filepath.Dir(cwd) == rundir
 }
 
 // knownMembers tells the tree who was there under the leader before.

@@ -32,7 +32,8 @@ import (
 type brokerProcess struct {
 	info   *boot.Info
 	rank   int32
-	again  bool // the other brokers of the instance live
+	again  bool        // the other brokers of the instance live
+	member *membership // nil for one that its supervisor has forked
 	log    *zap.Logger
 	rush   func(on bool) // proc.Config.Rush
 	driver *proc.Driver
@@ -60,7 +61,7 @@ func (p *brokerProcess) config() (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, err
 	}
-	transport, err := newTransport(p.info, p.log)
+	transport, err := p.newTransport()
 	if err != nil {
 		return broker.Config{}, err
 	}
@@ -76,11 +77,11 @@ func (p *brokerProcess) config() (broker.Config, error) {
 		StateDir:  p.info.StateDir,
 		Attrs:     attributes(p.info),
 		Overlay:   tree,
-		Listen:    p.info.TreeAddr(int(p.rank)),
+		Listen:    p.info.TreeAddr(int(p.rank)), // with info.Spread the transport knows better
 		Transport: transport,
 		Services:  []broker.ServiceSpec{tasks, {Service: rexecsvc.New(), Driver: p.direct, Await: true}},
 		Log:       p.log,
-		Ready:     func(broker.Info) { time.AfterFunc(trimDelay, trimMemory) },
+		Ready:     p.ready,
 	}, nil
 }
 
@@ -91,13 +92,29 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 		return broker.ServiceSpec{}, fmt.Errorf("resources of broker %d: %w", p.rank, err)
 	}
 	driver, err := proc.New(proc.Config{Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
-		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath, Rush: p.rush})
+		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath, Env: outerEnv(p.info), Rush: p.rush})
 	if err != nil {
 		return broker.ServiceSpec{}, err
 	}
 	p.driver = driver
 	svc := execsvc.New(execsvc.Config{UUID: tree.UUID, Exec: exec.Config{}})
 	return broker.ServiceSpec{Service: svc, Driver: driver, Await: true}, nil
+}
+
+// outerEnv is what tasks see of the allocation that the instance is in.
+func outerEnv(info *boot.Info) []string {
+	if info.Outer == "" {
+		return nil
+	}
+	return []string{"FROND_OUTER_JOBID=" + info.Outer}
+}
+
+// ready is called when the broker is a member.
+func (p *brokerProcess) ready(info broker.Info) {
+	time.AfterFunc(trimDelay, trimMemory)
+	if p.member != nil {
+		go p.member.joined(info.Addr)
+	}
 }
 
 // joinLimit is how long a broker tries to become a member; the supervisor gives up a little later.
@@ -118,7 +135,11 @@ func (p *brokerProcess) overlay() (overlay.Config, error) {
 		Rand: rand.Uint64(),
 		Info: overlay.Info{Hostname: host, BootID: boot.BootID(), PID: os.Getpid(), Version: version, Resources: resources},
 	}
-	if !cfg.Leader {
+	switch {
+	case cfg.Leader:
+	case p.member != nil: // it knows the leader alone, and asks it for a place
+		cfg.Fallback, cfg.JoinLimit = p.member.leaderAddrs(), joinLimit
+	default:
 		cfg.Parent, cfg.Fallback = p.info.TreeAddr(p.info.Parent(int(p.rank))), p.info.Fallback(int(p.rank))
 		cfg.JoinLimit = joinLimit
 	}

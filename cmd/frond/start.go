@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/overlay/outer"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -36,12 +38,24 @@ type startOptions struct {
 	oversub        int      // cores offered for each that there is
 	onExit         string
 	listen         string // tcp://HOST:PORT for clients; empty = none
+	launcher       string // how brokers are started on other hosts
+	boot           string // which allocation is believed in
+	hosts          string // where brokers are started, as a hostlist
+	minNodes       int    // so many brokers do; 0 = all are needed
+	startTime      string // FSD; empty = the default
+	iface, ports   string // for brokers on several hosts
+	dryRun         bool
+	checkOnly      bool // --check
+	brokersGiven   bool // -n was
+	spread         bool // brokers are on several hosts
 	command        []string
 }
 
-const startLong = `Start an instance on this host and run a command in it.
+const startLong = `Start an instance and run a command in it.
+Inside an allocation of Slurm (in a batch script, in a shell of salloc, or by srun once per node) one broker is started on each of
+its nodes, and what it granted is offered, never more. --hosts names hosts that ssh reaches. Else, or with -n, all is on this host.
 
-Brokers are started as processes of their own, with this host's cores dealt out among them. The command runs
+On one host brokers are processes of their own, with the host's cores dealt out among them. The command runs here,
 with FROND_URI set and frond in its PATH; without a command, a shell if there is a terminal; else the instance works its
 queue off and ends. When the command ends while jobs are active, the instance waits for them (--on-exit).
 
@@ -59,9 +73,12 @@ func newStartCmd(e *env) *cobra.Command {
 		Long:  startLong,
 		Example: `  frond start -n 4 -- frond run -N4 -n4 hostname
   frond start --statedir work --resources 'node[64]/core[64],gpu[4]' ./sweep.sh
+  sbatch -N16 --no-kill --wrap 'frond start ./sweep.sh'     # one broker on each of 16 nodes
+  frond start --hosts 'node[1-4]' ./sweep.sh                # the same by ssh
   frond start --detach --name lab && frond --instance lab submit ./job.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
+			o.brokersGiven = cmd.Flags().Changed("brokers") || cmd.Flags().Changed("test-size")
 			return o.run(cmd.Context(), e)
 		},
 	}
@@ -92,6 +109,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.epilog, "epilog", "", "run `COMMAND` (for sh) on each node of a job after its tasks")
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
+	o.launchFlags(f)
 	f.IntVar(&o.ready, "ready-fd", 0, "")
 	f.BoolVar(&o.unlisted, "unlisted", false, "do not let others find it")
 	for _, name := range []string{"ready-fd", "unlisted", "test-size", "recovery", "fake-resources"} {
@@ -136,6 +154,9 @@ func (o *startOptions) check() error {
 	if err := o.checkListen(); err != nil {
 		return err
 	}
+	if err := o.checkLaunch(); err != nil {
+		return err
+	}
 	if o.name == "" {
 		return nil
 	}
@@ -164,7 +185,19 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 	if o.ready > 0 {
 		unix.CloseOnExec(o.ready)
 	}
-	s := &supervisor{e: e, o: o}
+	plan, err := o.makePlan(e)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		plan.describe(e)
+		return nil
+	}
+	if a := plan.alloc; a != nil && a.Where == outer.Step && a.Proc > 0 {
+		return o.waitForStep(e, a)
+	}
+	o.brokers, o.spread = plan.size(), plan.way != nil
+	s := &supervisor{e: e, o: o, plan: plan, began: time.Now()}
 	if err := s.prepare(); err != nil {
 		s.cleanup()
 		return err
@@ -204,7 +237,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
+	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

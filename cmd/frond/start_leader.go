@@ -31,15 +31,16 @@ func dialLeader(ctx context.Context, info *boot.Info) (*client.Client, error) {
 	}
 }
 
-// waitOnline waits until all brokers are online and their resources known; progress gets the numbers.
-func waitOnline(ctx context.Context, info *boot.Info, progress func(online, size int)) error {
+// waitOnline waits until so many brokers are online and their resources known; up is called when the leader is, progress gets the numbers.
+func waitOnline(ctx context.Context, info *boot.Info, count int, up func(), progress func(online int)) error {
 	c, err := dialLeader(ctx, info)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return stream(ctx, c, api.WaitOnline, wire.Any, api.WaitOnlineReq{}, func(n api.OnlineCount) error {
-		progress(n.Online, n.Size)
+	up()
+	return stream(ctx, c, api.WaitOnline, wire.Any, api.WaitOnlineReq{Count: count}, func(n api.OnlineCount) error {
+		progress(n.Online)
 		return nil
 	})
 }
@@ -117,16 +118,6 @@ func enclosingLevel(uri string) int {
 	return level
 }
 
-// startProgress shows on a terminal how many brokers are online, if it takes long enough for anyone to wonder.
-func (s *supervisor) startProgress() func(online, size int) {
-	began := time.Now()
-	return func(online, size int) {
-		if time.Since(began) > 300*time.Millisecond && s.e.isTerminal(s.e.stderr) {
-			s.events <- evStarted{online, size}
-		}
-	}
-}
-
 // whoIsMissing explains why not all brokers came.
 func (s *supervisor) whoIsMissing(cause error) error {
 	if !errors.Is(cause, context.DeadlineExceeded) {
@@ -136,13 +127,21 @@ func (s *supervisor) whoIsMissing(cause error) error {
 	defer cancel()
 	missing := s.missing(ctx)
 	if len(missing) == 0 {
-		return fmt.Errorf("the leader did not answer within %v: %s", startLimit, whyFailed(s.info, 0))
+		return fmt.Errorf("the leader did not answer within %v: %s", s.o.startLimit(), whyFailed(s.info, 0))
 	}
 	var text strings.Builder
-	for _, rank := range missing[:min(len(missing), 3)] {
-		fmt.Fprintf(&text, "\nbroker %d: %s", rank, whyFailed(s.info, rank))
+	for _, rank := range missing[:min(len(missing), 8)] {
+		fmt.Fprintf(&text, "\nbroker %d: %s", rank, s.why(rank))
 	}
-	return fmt.Errorf("%d of %d brokers did not come online within %v%s", len(missing), s.info.Size, startLimit, text.String())
+	return fmt.Errorf("%d of %d brokers did not come online within %v%s", len(missing), s.info.Size, s.o.startLimit(), text.String())
+}
+
+// why says what is known of a broker that is not online.
+func (s *supervisor) why(rank int) string {
+	if s.fleet != nil && rank >= s.fleet.first {
+		return s.fleet.why(rank)
+	}
+	return s.local.why(rank)
 }
 
 // missing lists the ranks that the leader does not count as online.
@@ -187,8 +186,10 @@ func (s *supervisor) onProgress(ev evProgress) {
 	}
 }
 
+// onStarted shows on a terminal how many brokers are online, if it takes long enough for anyone to wonder.
 func (s *supervisor) onStarted(ev evStarted) {
-	if s.phase == starting {
+	s.online = ev.online
+	if s.phase == starting && time.Since(s.began) > 300*time.Millisecond && s.e.isTerminal(s.e.stderr) {
 		s.showLine("%d of %d brokers online", ev.online, ev.size)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/frond-hpc/frond/overlay/boot"
+	"github.com/frond-hpc/frond/overlay/outer"
 )
 
 // prepare makes everything that brokers find when they start: run directory, certificate, resources, boot file.
@@ -15,7 +16,7 @@ func (s *supervisor) prepare() error {
 	if _, err := s.o.leaseSeconds(); err != nil {
 		return err
 	}
-	parts, err := s.o.deal()
+	parts, err := s.o.deal(s.plan)
 	if err != nil {
 		return err
 	}
@@ -26,23 +27,48 @@ func (s *supervisor) prepare() error {
 		return err
 	}
 	s.enclosing()
-	for rank, data := range parts {
-		if err := s.info.SaveResources(rank, data); err != nil {
+	for rank := range s.plan.local {
+		if err := s.info.SaveResources(rank, parts[rank]); err != nil {
 			return err
 		}
 	}
 	if err := makeCert(s.info); err != nil {
 		return err
 	}
-	if s.live, err = newLiveness(); err != nil {
+	if err := s.makeCrews(parts); err != nil {
 		return err
 	}
 	if err := s.listen(); err != nil {
 		return err
 	}
-	s.environ = brokerEnviron(os.Environ())
 	s.makeEntry()
 	return s.info.Save()
+}
+
+// makeCrews makes what starts brokers: here, and on other hosts.
+func (s *supervisor) makeCrews(parts [][]byte) error {
+	s.events = make(chan any, 64)
+	live, err := newLiveness()
+	if err != nil {
+		return err
+	}
+	s.local = &localLauncher{info: s.info, size: s.plan.local, environ: outer.BrokerEnviron(brokerEnviron(os.Environ())), live: live, events: s.events, procs: map[int]*brokerProc{}}
+	s.crews = []launcher{s.local}
+	if a := s.plan.alloc; a != nil {
+		s.info.Outer, s.info.Step = a.ID, a.Step
+	}
+	if s.plan.way == nil {
+		return nil
+	}
+	s.info.Spread, s.info.Transport, s.info.Interface, s.info.Ports = true, boot.ZeroMQ, s.o.iface, s.o.ports
+	if s.o.resources == "" {
+		parts = nil // each host says what it has
+	}
+	if s.fleet, err = newFleet(s.info, s.plan.way, s.plan.local, s.plan.slots(s.o.oversub, parts), s.events); err != nil {
+		return err
+	}
+	s.crews = append(s.crews, s.fleet)
+	return nil
 }
 
 // makeRunDir makes the run directory under the wanted name, or under a random one that is free. What dead instances left
@@ -58,7 +84,7 @@ func (s *supervisor) makeRunDir() error {
 			name = boot.RandomName()
 		}
 		base := boot.Base(s.e.getenv, name, s.o.brokers)
-		if s.dir, err = boot.CreateRunDir(base, name, s.o.brokers); err == nil {
+		if s.dir, err = boot.CreateRunDir(base, name, s.plan.local); err == nil {
 			go boot.Sweep(base)
 			return nil
 		}
@@ -98,7 +124,7 @@ func brokerEnviron(environ []string) []string {
 	var out []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, "FROND_") && !strings.HasPrefix(name, "PMI_") || name == "FROND_HOME" {
+		if !strings.HasPrefix(name, "FROND_") && !strings.HasPrefix(name, "PMI_") || name == "FROND_HOME" || name == "FROND_RUNDIR" {
 			out = append(out, kv)
 		}
 	}

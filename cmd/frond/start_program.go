@@ -25,7 +25,7 @@ func (s *supervisor) runProgram() {
 		}
 		return
 	}
-	program, err := guard.Start(argv, programEnviron(os.Environ(), s.info.URI(0)), "", asFile(s.e.stdin), asFile(s.e.stdout), asFile(s.e.stderr))
+	program, err := guard.Start(argv, s.programEnviron(), "", asFile(s.e.stdin), asFile(s.e.stdout), asFile(s.e.stderr))
 	if err != nil {
 		s.err = commandError(argv[0], err)
 		s.stop(false, "the command did not start")
@@ -57,6 +57,15 @@ func shell(e *env) string {
 		return sh
 	}
 	return "/bin/sh"
+}
+
+// programEnviron is the program's environment, with the id of the allocation if this is one.
+func (s *supervisor) programEnviron() []string {
+	environ := os.Environ()
+	if a := s.plan.alloc; a != nil {
+		environ = append(a.ProgramEnviron(environ), "FROND_OUTER_JOBID="+a.ID)
+	}
+	return programEnviron(environ, s.info.URI(0))
 }
 
 // programEnviron is the program's environment: the user's, with FROND_URI, and frond's own directory first in PATH.

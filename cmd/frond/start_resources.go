@@ -4,25 +4,30 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/frond-hpc/frond/overlay/meet"
 	"github.com/frond-hpc/frond/resource"
 	"github.com/frond-hpc/frond/resource/probe"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// deal says what each broker offers, as msgpack of its []resource.Node: a part of this host, or of --resources, whose node i stands on
-// broker i mod N and is bound to no cpus.
-func (o *startOptions) deal() ([][]byte, error) {
-	nodes, err := o.nodes()
+// deal says what each broker offers, as msgpack of its []resource.Node: a part of this host, or of --resources, whose node i stands on the
+// i mod N-th broker that offers any, and is bound to no cpus. Brokers elsewhere whose part is empty say what they have.
+func (o *startOptions) deal(p *launchPlan) ([][]byte, error) {
+	parts := make([][]resource.Node, p.size())
+	bearers, first := p.size(), 0
+	if p.nodes != nil && p.here < 0 { // the leader offers nothing
+		bearers, first = bearers-1, 1
+	}
+	nodes, err := o.nodes(p)
 	if err != nil {
 		return nil, err
 	}
-	parts := make([][]resource.Node, o.brokers)
 	for i, n := range nodes {
-		rank := i % o.brokers
+		rank := first + i%bearers
 		n.Broker = int32(rank)
 		parts[rank] = append(parts[rank], n)
 	}
-	out := make([][]byte, o.brokers)
+	out := make([][]byte, len(parts))
 	for rank, part := range parts {
 		if out[rank], err = msgpack.Marshal(part); err != nil {
 			return nil, fmt.Errorf("encode resources: %w", err)
@@ -31,7 +36,7 @@ func (o *startOptions) deal() ([][]byte, error) {
 	return out, nil
 }
 
-func (o *startOptions) nodes() ([]resource.Node, error) {
+func (o *startOptions) nodes(p *launchPlan) ([]resource.Node, error) {
 	if o.resources != "" {
 		nodes, err := resource.ParseResources(o.resources, os.ReadFile)
 		if err != nil {
@@ -44,12 +49,35 @@ func (o *startOptions) nodes() ([]resource.Node, error) {
 		}
 		return nodes, nil
 	}
+	if p.nodes == nil {
+		host, err := hostNode(meet.Place{Oversub: o.oversub})
+		if err != nil {
+			return nil, err
+		}
+		return probe.Deal(host, p.local), nil
+	}
+	if p.here < 0 {
+		return nil, nil
+	}
+	place := meet.Place{Node: p.nodes[p.here], Oversub: o.oversub}
+	p.granted(&place, p.here)
+	host, err := hostNode(place)
+	return []resource.Node{host}, err
+}
+
+// hostNode is what this host has, as far as it may be offered.
+func hostNode(p meet.Place) (resource.Node, error) {
 	host, err := probe.Probe("/")
 	if err != nil {
-		return nil, fmt.Errorf("find out what this host has: %w", err)
+		return host, fmt.Errorf("find out what this host has: %w", err)
 	}
-	if host, err = host.Oversubscribe(max(1, o.oversub)); err != nil {
-		return nil, fmt.Errorf("--oversubscribe: %w", err)
+	host = probe.Limit(host, p.Cores, p.MemMiB, p.NoGPUs)
+	if host, err = host.Oversubscribe(max(1, p.Oversub)); err != nil {
+		return host, fmt.Errorf("--oversubscribe: %w", err)
 	}
-	return probe.Deal(host, o.brokers), nil
+	if p.Node != "" {
+		host.Name = p.Node
+	}
+	host.Index, host.Broker = p.Index, int32(p.Rank)
+	return host, nil
 }

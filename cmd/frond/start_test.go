@@ -57,7 +57,7 @@ func TestAMistakenStartIsRefusedWithASentence(t *testing.T) {
 
 func TestResourcesAreDealtOutInTurn(t *testing.T) {
 	o := &startOptions{brokers: 3, resources: "node[7]/core[4],gpu[2]"}
-	parts, err := o.deal()
+	parts, err := o.deal(&launchPlan{local: 3})
 	require.NoError(t, err)
 	var indexes [3][]int
 	for rank, data := range parts {
@@ -75,7 +75,7 @@ func TestResourcesAreDealtOutInTurn(t *testing.T) {
 
 func TestMoreBrokersThanCoresHaveACoreEach(t *testing.T) {
 	o := &startOptions{brokers: 300}
-	nodes, err := o.nodes()
+	nodes, err := o.nodes(&launchPlan{local: 300})
 	require.NoError(t, err)
 	require.Len(t, nodes, 300)
 	for _, n := range nodes {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 
 // How long a supervisor waits before it becomes harsher.
 const (
-	startLimit   = 60 * time.Second // for all brokers to be online
+	startLimit   = 60 * time.Second // for all brokers of one host to be online
 	programGrace = 3 * time.Second  // for the program, after a signal was passed on
 	leaderLimit  = 60 * time.Second // for the leader to end jobs and exit
 	brokerLimit  = 3 * time.Second  // for the others once it has
@@ -36,7 +37,10 @@ const (
 
 // Events of the supervisor's loop, beside evExit and os.Signal.
 type (
-	evOnline   struct{ err error } // all brokers are online, or why not
+	evOnline struct { // all brokers that were waited for are online, or why not
+		count int
+		err   error
+	}
 	evProgram  struct{ status syscall.WaitStatus }
 	evIdle     struct{ err error } // no job is active any more
 	evProgress struct{ active int }
@@ -46,7 +50,7 @@ type (
 	evTimer    struct{ phase phase }
 )
 
-// supervisor starts the brokers of one host, runs the program, and sees to it that nothing is left. All of its state belongs to
+// supervisor has the brokers started, runs the program, and sees to it that nothing is left. All of its state belongs to
 // the goroutine of run; others send it events.
 type supervisor struct {
 	e        *env
@@ -55,13 +59,15 @@ type supervisor struct {
 	dir      *boot.RunDir
 	reg      boot.Registry
 	entry    boot.Entry
-	live     *liveness
+	plan     *launchPlan
+	local    *localLauncher
+	fleet    *fleet          // nil if all brokers are on this host
+	crews    []launcher      // both
 	listener *clientListener // nil without --listen
-	environ  []string        // of brokers
 
 	events   chan any
 	phase    phase
-	brokers  map[int]*brokerProc // those that live
+	await    int // brokers that are waited for at start
 	program  *guard.Program
 	ended    bool // the program
 	code     int
@@ -69,6 +75,9 @@ type supervisor struct {
 	signals  int
 	keep     bool // a signal's end keeps jobs
 	restarts int
+	online   int       // brokers, as last heard
+	limit    time.Time // for the start
+	began    time.Time
 	clients  context.Context // of the goroutines that talk to the leader
 	shown    bool            // a progress line stands on the terminal
 	told     bool            // that jobs are active
@@ -77,8 +86,6 @@ type supervisor struct {
 // run supervises until everything has ended, and returns the command's exit code.
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.cleanup()
-	s.events = make(chan any, 64)
-	s.brokers = make(map[int]*brokerProc)
 	clients, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.clients = clients
@@ -98,7 +105,7 @@ func (s *supervisor) run(ctx context.Context) error {
 }
 
 func (s *supervisor) done() bool {
-	return s.phase == stopping && len(s.brokers) == 0 && (s.program == nil || s.ended)
+	return s.phase == stopping && !slices.ContainsFunc(s.crews, launcher.left) && (s.program == nil || s.ended)
 }
 
 func (s *supervisor) step(ev any) {
@@ -123,6 +130,8 @@ func (s *supervisor) step(ev any) {
 		s.onShutdown(ev)
 	case evTimer:
 		s.onTimer(ev)
+	default:
+		s.onFleet(ev)
 	}
 }
 
@@ -155,38 +164,48 @@ func (s *supervisor) after(d time.Duration) {
 
 // startAll starts every broker, the leader first, and waits for them on the side.
 func (s *supervisor) startAll() {
-	for rank := range s.info.Size {
-		if err := s.start(rank); err != nil {
+	for _, l := range s.crews {
+		if err := l.launch(); err != nil {
 			s.fail(err)
 			return
 		}
 	}
-	go func() {
-		ctx, cancel := context.WithTimeout(s.clients, startLimit)
-		defer cancel()
-		s.events <- evOnline{waitOnline(ctx, s.info, s.startProgress())}
-	}()
+	s.limit = time.Now().Add(s.o.startLimit())
+	s.waitFor(s.info.Size)
 }
 
-func (s *supervisor) start(rank int) error {
-	b, err := startBroker(s.info, rank, s.restarts > 0, s.environ, s.live, s.events)
-	if err == nil {
-		s.brokers[rank] = b
-	}
-	return err
+// waitFor waits for so many brokers to be online.
+func (s *supervisor) waitFor(count int) {
+	s.await = count
+	go func() {
+		ctx, cancel := context.WithDeadline(s.clients, s.limit)
+		defer cancel()
+		s.events <- evOnline{count, waitOnline(ctx, s.info, count, s.leaderUp, func(n int) { s.events <- evStarted{n, count} })}
+	}()
 }
 
 func (s *supervisor) onOnline(ev evOnline) {
 	s.clearLine()
-	if s.phase != starting {
+	if s.phase != starting || ev.count != s.await {
 		return
 	}
 	if ev.err != nil {
-		s.fail(s.whoIsMissing(ev.err))
+		err := s.whoIsMissing(ev.err)
+		if s.o.minNodes == 0 || s.online < s.o.minNodes || s.await == s.online {
+			s.fail(err)
+			return
+		}
+		s.say("going on without some (--min-nodes %d): %v", s.o.minNodes, err)
+		s.limit = time.Now().Add(leaderLimit)
+		s.waitFor(s.online)
 		return
 	}
 	s.phase = running
 	s.register()
+	if s.o.checkOnly {
+		s.checked()
+		return
+	}
 	s.runProgram()
 	s.announce()
 }
@@ -297,14 +316,12 @@ func (s *supervisor) hasten() {
 	if s.phase == ending {
 		s.interrupted()
 	}
-	for _, b := range s.brokers {
-		b.cmd.Process.Signal(syscall.SIGKILL)
-	}
+	s.signalBrokers(syscall.SIGKILL)
 }
 
 // onExit: a broker has ended.
 func (s *supervisor) onExit(ev evExit) {
-	delete(s.brokers, ev.rank)
+	delete(s.local.procs, ev.rank)
 	switch {
 	case s.phase == stopping:
 		if ev.rank == 0 {
@@ -312,8 +329,8 @@ func (s *supervisor) onExit(ev evExit) {
 			s.after(brokerLimit)
 		}
 	case s.phase == starting:
-		s.fail(fmt.Errorf("broker %d did not start (%s): %s", ev.rank, died(ev.state), whyFailed(s.info, ev.rank)))
-	case ev.state.Success(): // told to by someone: 'frond shutdown'
+		s.startFailed(ev)
+	case ev.clean: // told to by someone: 'frond shutdown'
 		if ev.rank == 0 {
 			s.stopped()
 		}
@@ -326,7 +343,7 @@ func (s *supervisor) onExit(ev evExit) {
 
 // leaderDied brings the leader back, if its state is not lost with it.
 func (s *supervisor) leaderDied(ev evExit) {
-	how := fmt.Sprintf("the leader (broker 0, pid %d) died: %s", ev.pid, died(ev.state))
+	how := fmt.Sprintf("the leader (broker 0, pid %d) died: %s", ev.pid, ev.how)
 	switch {
 	case s.info.TempState:
 		s.fail(errors.New(how + "; its jobs are lost. With --statedir it would have been restarted"))
@@ -337,14 +354,14 @@ func (s *supervisor) leaderDied(ev evExit) {
 	}
 	s.restarts++
 	s.say("%s; restarting it from %s (%d of %d)", how, s.info.StateDir, s.restarts, maxRestarts)
-	if err := s.start(0); err != nil {
+	if err := s.local.start(0, true); err != nil {
 		s.fail(err)
 	}
 }
 
 // brokerDied tells the leader at once, which need not wait for leases then.
 func (s *supervisor) brokerDied(ev evExit) {
-	s.say("broker %d (pid %d) died: %s; jobs that ran there run again elsewhere", ev.rank, ev.pid, died(ev.state))
+	s.say("broker %d (pid %d%s) died: %s; jobs that ran there run again elsewhere", ev.rank, ev.pid, ev.where, ev.how)
 	go tellDead(s.clients, s.info, ev.rank, ev.pid)
 }
 
@@ -363,7 +380,7 @@ func (s *supervisor) stop(keep bool, reason string) {
 	}
 	s.phase = stopping
 	program := s.program
-	_, leader := s.brokers[0]
+	_, leader := s.local.procs[0]
 	go func() {
 		if program != nil {
 			program.Close()
@@ -407,8 +424,8 @@ func (s *supervisor) onTimer(ev evTimer) {
 }
 
 func (s *supervisor) signalBrokers(sig syscall.Signal) {
-	for _, b := range s.brokers {
-		b.cmd.Process.Signal(sig)
+	for _, l := range s.crews {
+		l.signal(sig)
 	}
 }
 
@@ -423,9 +440,8 @@ func (s *supervisor) cleanup() {
 	if s.listener != nil {
 		s.listener.close()
 	}
-	if s.live != nil {
-		s.live.w.Close()
-		s.live.r.Close()
+	for _, l := range s.crews {
+		l.close()
 	}
 	if s.dir != nil {
 		s.dir.Remove()

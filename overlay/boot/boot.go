@@ -1,5 +1,5 @@
-// Package boot is how the brokers of one host find each other: the run directory with its sockets and secrets, the boot file
-// that a supervisor leaves for its brokers, and the registry in which a user's instances are found by name (DESIGN §10, §13).
+// Package boot is how the brokers of an instance find each other: the run directory of a host with its sockets and secrets, the boot file
+// that a supervisor leaves for its brokers, the ticket for those on other hosts, and the registry in which a user's instances are found by name (DESIGN §10, §13).
 // It is an adapter: files and locks, no protocol.
 package boot
 
@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Info is what a supervisor tells all its brokers. It lies in the run directory, readable by the owner only.
 type Info struct {
 	Name      string   `json:"name"`
+	ID        string   `json:"id"` // of this run of the instance: names are used again
 	RunDir    string   `json:"rundir"`
 	StateDir  string   `json:"statedir"`
 	TempState bool     `json:"temp_state"`         // the state directory lies in the run directory and goes with it
@@ -30,11 +32,16 @@ type Info struct {
 	Start     float64  `json:"start"`              // epoch seconds
 	Level     int      `json:"level"`              // instance level; 0 has no enclosing instance
 	ParentURI string   `json:"parent_uri,omitempty"`
-	JobID     string   `json:"jobid,omitempty"`    // in the enclosing instance
-	JobPath   string   `json:"job_path,omitempty"` // FROND_JOB_ID_PATH there
+	JobID     string   `json:"jobid,omitempty"`     // in the enclosing instance
+	JobPath   string   `json:"job_path,omitempty"`  // FROND_JOB_ID_PATH there
+	Spread    bool     `json:"spread,omitempty"`    // brokers are on several hosts: they talk over tcp
+	Interface string   `json:"interface,omitempty"` // over which: its name, or an address of it; empty = the one that reaches the leader
+	Ports     string   `json:"ports,omitempty"`     // FROM-TO; empty = any
+	Outer     string   `json:"outer,omitempty"`     // the id of the allocation, for FROND_OUTER_JOBID
+	Step      string   `json:"step,omitempty"`      // the step in which it was started once per node
 }
 
-// The transports of an instance whose brokers are on one host.
+// The transports between brokers.
 const (
 	Unix   = "unix"
 	ZeroMQ = "zmq"
@@ -79,7 +86,22 @@ func (i *Info) LogFile(rank int) string { return filepath.Join(i.BrokerDir(rank)
 // CertFile holds the instance's certificate.
 func (i *Info) CertFile() string { return filepath.Join(i.RunDir, "cert") }
 
-// TreeAddr is where a broker's children dial it. Its scheme tells the transport.
+// LeaderFile holds the address at which the leader takes other brokers, where they are on several hosts.
+func (i *Info) LeaderFile() string { return filepath.Join(i.RunDir, "leader") }
+
+// SaveLeader leaves the leader's address.
+func (i *Info) SaveLeader(addr string) error { return writeSecret(i.LeaderFile(), []byte(addr+"\n")) }
+
+// LoadLeader reads it.
+func (i *Info) LoadLeader() (string, error) {
+	data, err := os.ReadFile(i.LeaderFile())
+	if err != nil {
+		return "", fmt.Errorf("read the leader's address: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// TreeAddr is where a broker's children dial it, where all are on one host. Its scheme tells the transport.
 func (i *Info) TreeAddr(rank int) string {
 	scheme := "unix://"
 	if i.Transport == ZeroMQ {

@@ -224,3 +224,18 @@ func share(total, n, i int) (lo, hi int) {
 	}
 	return lo, hi
 }
+
+// Limit returns what was granted of a node: at most so many cores and so much memory (0 = no limit), and no gpus if none were. Where it
+// is fewer cores than the node has, which of them is not known, so tasks are bound to no cpus (CPUs is nil).
+func Limit(node resource.Node, cores int, memMiB int64, noGPUs bool) resource.Node {
+	if cores > 0 && cores < node.Cores.Count() {
+		node.Cores, node.CPUs = resource.MaskRange(0, cores-1), nil
+	}
+	if memMiB > 0 && (node.MemMiB == 0 || memMiB < node.MemMiB) {
+		node.MemMiB = memMiB
+	}
+	if noGPUs {
+		node.GPUs = resource.Mask{}
+	}
+	return node
+}

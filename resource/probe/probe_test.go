@@ -114,3 +114,14 @@ func TestDealGivesEachBrokerACoreAndNoBindingWhenThereAreTooFew(t *testing.T) {
 		require.Nil(t, n.CPUs)
 	}
 }
+
+func TestLimitNeverAdds(t *testing.T) {
+	n := resource.Node{Cores: resource.MaskRange(0, 3), CPUs: []int{0, 1, 2, 3}, GPUs: resource.MaskOf(0), MemMiB: 900}
+	require.Equal(t, n, Limit(n, 0, 0, false))
+	require.Equal(t, n, Limit(n, 8, 1000, false), "more is granted than there is")
+	less := Limit(n, 2, 100, true)
+	require.Equal(t, "0-1", less.Cores.String())
+	require.Nil(t, less.CPUs, "which two is not known")
+	require.EqualValues(t, 100, less.MemMiB)
+	require.Zero(t, less.GPUs.Count())
+}

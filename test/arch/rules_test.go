@@ -26,11 +26,13 @@ var imports = map[string][]string{
 
 	"parallel": {},
 
-	"overlay/wire": {},
-	"overlay":      {"overlay/wire"},
-	"overlay/...":  {"overlay", "overlay/wire"},
-	"overlay/unix": {"overlay", "overlay/usock"},
-	"overlay/zmq":  {"overlay", "overlay/wire", "overlay/curve"}, // in a test: libzmq and curve must agree
+	"overlay/wire":  {},
+	"overlay":       {"overlay/wire"},
+	"overlay/...":   {"overlay", "overlay/wire"},
+	"overlay/meet":  {"overlay/curve"},
+	"overlay/outer": {"resource/hostlist"},
+	"overlay/unix":  {"overlay", "overlay/usock"},
+	"overlay/zmq":   {"overlay", "overlay/wire", "overlay/curve"}, // in a test: libzmq and curve must agree
 
 	"broker/rpc":       {"overlay/wire"},
 	"broker/reactor":   {"broker/rpc", "overlay/wire"},

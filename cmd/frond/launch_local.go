@@ -19,12 +19,6 @@ type brokerProc struct {
 	cmd  *exec.Cmd
 }
 
-// evExit: a broker process has ended.
-type evExit struct {
-	rank, pid int
-	state     *os.ProcessState
-}
-
 // liveness is a pipe of which every broker has the reading end and the supervisor alone the writing end: it ends with the
 // supervisor, however that dies.
 type liveness struct{ r, w *os.File }
@@ -65,9 +59,52 @@ func startBroker(info *boot.Info, rank int, again bool, environ []string, live *
 	b := &brokerProc{rank: rank, pid: cmd.Process.Pid, cmd: cmd}
 	go func() {
 		cmd.Wait()
-		events <- evExit{rank, b.pid, cmd.ProcessState}
+		events <- evExit{rank: rank, pid: b.pid, clean: cmd.ProcessState.Success(), how: died(cmd.ProcessState)}
 	}()
 	return b, nil
+}
+
+// localLauncher runs brokers as child processes: ranks 0 to size-1.
+type localLauncher struct {
+	info    *boot.Info
+	size    int
+	environ []string
+	live    *liveness
+	events  chan<- any
+	procs   map[int]*brokerProc // those that live
+}
+
+func (l *localLauncher) launch() error {
+	for rank := range l.size {
+		if err := l.start(rank, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts one broker; again: in place of one that died.
+func (l *localLauncher) start(rank int, again bool) error {
+	b, err := startBroker(l.info, rank, again, l.environ, l.live, l.events)
+	if err == nil {
+		l.procs[rank] = b
+	}
+	return err
+}
+
+func (l *localLauncher) signal(sig syscall.Signal) {
+	for _, b := range l.procs {
+		b.cmd.Process.Signal(sig)
+	}
+}
+
+func (l *localLauncher) left() bool { return len(l.procs) > 0 }
+
+func (l *localLauncher) why(rank int) string { return whyFailed(l.info, rank) }
+
+func (l *localLauncher) close() {
+	l.live.w.Close()
+	l.live.r.Close()
 }
 
 // died says how a process ended.

@@ -1,0 +1,143 @@
+package outer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/frond-hpc/frond/resource/hostlist"
+)
+
+// specialStep is where Slurm's numbers of special steps begin (slurm.h: SLURM_INTERACTIVE_STEP is 0xfffffffa).
+const specialStep = 0xfffffff0
+
+// slurm reads what salloc, sbatch and srun set ("OUTPUT ENVIRONMENT VARIABLES" in their manual pages).
+func slurm(getenv func(string) string) (*Allocation, error) {
+	id := getenv("SLURM_JOB_ID")
+	if id == "" {
+		return nil, nil
+	}
+	a := &Allocation{Kind: "slurm", ID: id, Where: Shell, Here: -1}
+	list := cmp.Or(getenv("SLURM_JOB_NODELIST"), getenv("SLURM_NODELIST"))
+	if step, err := strconv.ParseUint(getenv("SLURM_STEP_ID"), 10, 64); err == nil && step < specialStep && getenv("SLURM_STEP_NODELIST") != "" {
+		list = getenv("SLURM_STEP_NODELIST")
+		a.Step = id + "." + getenv("SLURM_STEP_ID")
+		a.Proc, _ = strconv.Atoi(getenv("SLURM_PROCID"))
+		a.Procs, _ = strconv.Atoi(getenv("SLURM_STEP_NUM_TASKS"))
+		a.Where = Step
+		if a.Procs <= 1 {
+			a.Where = Single
+		}
+	} else if getenv("SLURMD_NODENAME") != "" {
+		a.Where = Script
+	}
+	if list == "" {
+		return nil, fmt.Errorf("SLURM_JOB_ID is %s but SLURM_JOB_NODELIST is not set: this is no environment that Slurm made; unset SLURM_JOB_ID, or use --launcher=local", id)
+	}
+	var err error
+	if a.Nodes, err = hostlist.Parse(list); err != nil {
+		return nil, fmt.Errorf("SLURM_JOB_NODELIST: %w", err)
+	}
+	a.Here = slices.Index(a.Nodes, getenv("SLURMD_NODENAME"))
+	if a.CPUs, err = a.slurmCPUs(getenv); err != nil {
+		return nil, err
+	}
+	a.MemMiB = a.slurmMemory(getenv)
+	for _, name := range []string{"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "SLURM_GPUS_PER_SOCKET"} {
+		a.GPUs = a.GPUs || getenv(name) != ""
+	}
+	return a, nil
+}
+
+// slurmCPUs reads SLURM_JOB_CPUS_PER_NODE, "8(x3),4", which counts for the nodes of the whole job.
+func (a *Allocation) slurmCPUs(getenv func(string) string) ([]int, error) {
+	counts, err := repeated(getenv("SLURM_JOB_CPUS_PER_NODE"))
+	if err != nil {
+		return nil, fmt.Errorf("SLURM_JOB_CPUS_PER_NODE: %w", err)
+	}
+	if len(counts) != len(a.Nodes) { // a step on some of the nodes
+		n, err := strconv.Atoi(getenv("SLURM_CPUS_ON_NODE"))
+		if err != nil || n < 1 {
+			return nil, nil
+		}
+		counts = slices.Repeat([]int{n}, len(a.Nodes))
+	}
+	return counts, nil
+}
+
+// repeated reads Slurm's form of a list of numbers: "2(x3),1" is 2,2,2,1.
+func repeated(text string) ([]int, error) {
+	var out []int
+	if text == "" {
+		return nil, nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		number, rest, times := strings.Cut(part, "(x")
+		n, err := strconv.Atoi(number)
+		k := 1
+		if err == nil && times {
+			k, err = strconv.Atoi(strings.TrimSuffix(rest, ")"))
+		}
+		if err != nil || n < 0 || k < 1 || len(out)+k > hostlist.Limit {
+			return nil, fmt.Errorf("%q is no list of numbers like 4(x2),1", text)
+		}
+		out = append(out, slices.Repeat([]int{n}, k)...)
+	}
+	return out, nil
+}
+
+func (a *Allocation) slurmMemory(getenv func(string) string) []int64 {
+	perNode, _ := strconv.ParseInt(getenv("SLURM_MEM_PER_NODE"), 10, 64)
+	perCPU, _ := strconv.ParseInt(getenv("SLURM_MEM_PER_CPU"), 10, 64)
+	if perNode <= 0 && (perCPU <= 0 || a.CPUs == nil) {
+		return nil
+	}
+	out := make([]int64, len(a.Nodes))
+	for i := range out {
+		if out[i] = perNode; perNode <= 0 {
+			out[i] = perCPU * int64(a.CPUs[i])
+		}
+	}
+	return out
+}
+
+// stepVars are what srun sets for the tasks of a step.
+var stepVars = []string{"SLURM_STEP*", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS", "SLURM_TASK_PID", "SLURM_TASKS_PER_NODE",
+	"SLURM_NTASKS*", "SLURM_NPROCS", "SLURM_SRUN_*", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_CPU_BIND*", "SLURM_MEM_BIND*", "SLURM_DISTRIBUTION", "SLURM_UMASK",
+	"SLURM_LABELIO", "SLURM_PRIO_PROCESS", "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK", "SLURM_MPI_TYPE", "SLURM_KILL_BAD_EXIT", "SLURM_RLIMIT_*", "SLURM_TOPOLOGY_ADDR*", "PMI_*", "PMI2_*", "PMIX_*"}
+
+// SrunEnviron is the environment for an srun of Frond's own: without what srun reads as options, some of which contradict each other or
+// those that it is given. What is left tells which job.
+func SrunEnviron(environ []string) []string {
+	return filter(environ, jobVars, []string{"SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_WORKING_CLUSTER", "SLURM_JWT"})
+}
+
+// Srun is the command line that starts one process on each of nodes, in a step that takes nothing from other steps, lives on when
+// a node fails, and does not wait for standard input.
+func Srun(nodes []string, argv ...string) []string {
+	n := strconv.Itoa(len(nodes))
+	return append([]string{"srun", "-N", n, "-n", n, "-w", hostlist.Encode(nodes), "--ntasks-per-node=1", "--overlap", "--no-kill", "--kill-on-bad-exit=0",
+		"--wait=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--chdir=/", "--job-name=frond"}, argv...)
+}
+
+// ThreadsPerCPU tells how many of Slurm's cpus make a core, from the output of `scontrol -o show node`: where it counts hardware threads
+// more than one. 1 if it cannot be told.
+func ThreadsPerCPU(scontrol string) int {
+	line, _, _ := strings.Cut(scontrol, "\n")
+	get := func(name string) int {
+		for _, f := range strings.Fields(line) {
+			if v, ok := strings.CutPrefix(f, name+"="); ok {
+				n, _ := strconv.Atoi(v)
+				return n
+			}
+		}
+		return 0
+	}
+	threads, cores := get("ThreadsPerCore"), get("Sockets")*get("CoresPerSocket")
+	if threads > 1 && get("CPUTot") == cores*threads {
+		return threads
+	}
+	return 1
+}

@@ -154,7 +154,7 @@ func TestRanksAndGrantsOfAnAllocation(t *testing.T) {
 }
 
 func TestWordsForAShell(t *testing.T) {
-	require.Equal(t, `srun -w 'n[1-2]' '' 'it'\''s'`, shellWords([]string{"srun", "-w", "n[1-2]", "", "it's"}))
+	require.Equal(t, `srun -w 'n[1-2]' '' 'it'\''s'`, typedLine([]string{"srun", "-w", "n[1-2]", "", "it's"}))
 }
 
 func TestAJoinedBrokerIsKnownAsOne(t *testing.T) {

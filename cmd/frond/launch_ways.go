@@ -25,7 +25,7 @@ func (w *srunWay) commands(ticket string) []*exec.Cmd {
 	return []*exec.Cmd{cmd}
 }
 
-func (w *srunWay) words() []string { return []string{shellWords(w.argv())} }
+func (w *srunWay) words() []string { return []string{typedLine(w.argv())} }
 
 func (w *srunWay) name() string { return "slurm" }
 
@@ -60,15 +60,15 @@ func (w *hostWay) commands(ticket string) []*exec.Cmd {
 func (w *hostWay) words() []string {
 	var lines []string
 	for i, h := range w.hosts {
-		lines = append(lines, shellWords(w.argv(i, h)))
+		lines = append(lines, typedLine(w.argv(i, h)))
 	}
 	return lines
 }
 
 func (w *hostWay) name() string { return w.kind }
 
-// shellWords writes a command line as one would type it.
-func shellWords(argv []string) string {
+// typedLine writes a command line as one would type it.
+func typedLine(argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {
 		words[i] = a

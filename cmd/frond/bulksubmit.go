@@ -40,10 +40,19 @@ Exit codes: as submit.`,
 		Example: `  frond bulksubmit --wait gzip {} ::: *.log
   frond bulksubmit -n {0} --output={seq}.out ./scale {1} ::: 1 2 4 8 ::: small large
   frond bulksubmit --cc=0-3 ./step {} {cc} :::: inputs.txt`,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), e, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("once") {
+				if err := checkKey(o.once); err != nil {
+					return err
+				}
+			}
+			return o.run(cmd.Context(), e, args)
+		},
 	}
 	o.submitOptions.add(cmd)
+	o.addArray(cmd)
 	f := cmd.Flags()
+	f.StringVar(&o.once, "once", "", "submit nothing if the same was submitted under `KEY` before: the same ids again")
 	f.StringVar(&o.cc, "cc", "", "submit each input once for each id of `IDSET`")
 	f.StringVar(&o.bcc, "bcc", "", "as --cc, for `IDSET`, without FROND_JOB_CC in the environment")
 	o.followOptions.add(f)
@@ -306,6 +315,9 @@ func (p *bulkPlan) lines(one *submitOptions, rows [][]string) ([][]string, error
 
 // each makes a submission of each row.
 func (p *bulkPlan) each(rows [][]string) (*batch, error) {
+	if p.o.maxFails != "" {
+		return nil, fmt.Errorf("--max-fails needs one array: here the jobs differ in more than their command and file names")
+	}
 	if len(rows) > maxDifferent {
 		return nil, fmt.Errorf("the inputs make %d different jobspecs; at most %d are allowed", len(rows), maxDifferent)
 	}
@@ -341,4 +353,5 @@ func (b *batch) join(o *batch) {
 		b.items = append(b.items, it)
 	}
 	b.dry = append(b.dry, o.dry...)
+	b.content, b.names = append(b.content, o.content...), append(b.names, o.names...)
 }

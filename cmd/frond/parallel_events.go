@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
@@ -23,6 +24,8 @@ type parallelEvents struct {
 	spill  *spillFile
 	key    string
 	ready  chan struct{} // one slot: something is in list
+	// rereads has a slot for each job whose output is being read again
+	rereads chan struct{}
 
 	mu     sync.Mutex
 	list   []parallelEvent
@@ -51,7 +54,7 @@ type parallelEnd struct {
 }
 
 func newParallelEvents(c *client.Client, live bool) *parallelEvents {
-	return &parallelEvents{client: c, live: live, key: rand.Text(), ready: make(chan struct{}, 1), chunks: map[int]*parallelChunk{},
+	return &parallelEvents{client: c, live: live, key: rand.Text(), ready: make(chan struct{}, 1), rereads: make(chan struct{}, 64), chunks: map[int]*parallelChunk{},
 		ended: map[*parallelJob]bool{}, since: map[int]int{}, spill: &spillFile{}}
 }
 
@@ -215,15 +218,21 @@ func (p *parallelEvents) job(tag, index int) *parallelJob {
 	return c.jobs[index]
 }
 
-// finish notes an end, once. Output that may be incomplete is read again.
+// finish notes an end, once. Output that may be incomplete is read again first, of several jobs at a time.
 func (p *parallelEvents) finish(j *parallelJob, end *parallelEnd) {
-	if j.stale {
-		p.reread(j)
-	}
 	p.mu.Lock()
 	p.ended[j] = true
 	p.mu.Unlock()
-	p.push(parallelEvent{job: j, end: end})
+	if !j.stale {
+		p.push(parallelEvent{job: j, end: end})
+		return
+	}
+	go func() { // ends with the client's connection at the latest
+		p.rereads <- struct{}{}
+		p.reread(j)
+		<-p.rereads
+		p.push(parallelEvent{job: j, end: end})
+	}()
 }
 
 func outcomeOf(e *api.FollowEnd) *parallelEnd {
@@ -264,22 +273,47 @@ func (p *parallelEvents) catchUp(ctx context.Context) error {
 	if len(req.IDs) == 0 {
 		return nil
 	}
-	return stream(ctx, p.client, api.List, wire.Any, req, func(rep api.ListRep) error {
+	// An end that the leader learnt of before the stream was open, and that is not durable yet, is not told: it is asked for again.
+	for ending := true; ending; {
+		var err error
+		if ending, err = p.listEnded(ctx, req, byID); err != nil {
+			return err
+		}
+		if ending {
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// listEnded takes the ends of jobs that are over, and tells whether some are about to be.
+func (p *parallelEvents) listEnded(ctx context.Context, req api.ListReq, byID map[jobspec.ID]*parallelChunk) (ending bool, err error) {
+	err = stream(ctx, p.client, api.List, wire.Any, req, func(rep api.ListRep) error {
 		for i := range rep.Jobs {
 			info := &rep.Jobs[i]
 			c, index := byID[info.ID], 0
 			if c == nil {
 				c, index = byID[info.Array], info.Index
 			}
-			if c == nil || jobspec.State(info.State) != jobspec.StateInactive { // ids given, all their states are listed
+			if c == nil {
 				continue
 			}
-			if j := p.job(c.tag, index); j != nil {
+			j := p.job(c.tag, index)
+			switch state := jobspec.State(info.State); {
+			case j == nil:
+			case state == jobspec.StateInactive:
 				p.finish(j, outcomeOf(endOfInfo(info)))
+			case state == jobspec.StateCleanup:
+				ending = true
 			}
 		}
 		return nil
 	})
+	return ending, err
 }
 
 // endOfInfo is a job's record as the end that the stream would have told.
@@ -291,25 +325,43 @@ func endOfInfo(info *api.JobInfo) *api.FollowEnd {
 	return end
 }
 
-// reread gets the whole output of an ended job from the instance.
+// reread gets the whole output of an ended job from the instance. A leader that came back may learn of the end once more: it is waited
+// for.
 func (p *parallelEvents) reread(j *parallelJob) {
 	c := j.chunk
 	id := c.id
 	if len(c.jobs) > 1 {
 		id += 1 + jobspec.ID(j.index)
 	}
-	for i := range j.out {
-		j.out[i].reset(p.spill)
+	if err := p.attach(j, id); err != nil && j.err == nil {
+		j.err = fmt.Errorf("read the output of job %d again: %w", j.Seq, err)
 	}
-	err := stream(context.Background(), p.client, api.Attach, wire.Any, api.AttachReq{ID: id, Output: true}, func(rep api.AttachRep) error {
+}
+
+func (p *parallelEvents) attach(j *parallelJob, id jobspec.ID) error {
+	s, err := client.Open(context.Background(), p.client, api.Attach, api.AttachReq{ID: id, Output: true, Follow: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	restarts := -1
+	for {
+		rep, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n := s.Restarts(); n != restarts { // all comes from the beginning
+			restarts = n
+			j.out[0].reset(p.spill)
+			j.out[1].reset(p.spill)
+		}
 		for i := range rep.Output {
 			if o := &rep.Output[i]; o.Stream == 1 || o.Stream == 2 {
 				p.keep(j, int(o.Stream)-1, o.Data)
 			}
 		}
-		return nil
-	})
-	if err != nil && j.err == nil {
-		j.err = fmt.Errorf("read the output of job %d again: %w", j.Seq, err)
 	}
 }

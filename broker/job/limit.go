@@ -15,6 +15,12 @@ func (a *array) room() int {
 	return min(a.eligibleCount(), max(limit-a.running, 0))
 }
 
+// AtLimit tells whether as many elements of an array run as may at once.
+func (m *Machine) AtLimit(id jobspec.ID) bool {
+	a := m.arrays[id]
+	return a != nil && a.spec.Job.Array.Limit > 0 && a.running >= a.spec.Job.Array.Limit
+}
+
 // countFailure notes an element's end; the last failure that is allowed ends its array, at the end of the step.
 func (m *Machine) countFailure(a *array, res jobspec.Result) {
 	if a.spec.Job.Array.Limit > 0 {

@@ -3,6 +3,7 @@ package jobsvc
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -214,6 +215,8 @@ func (s *Service) active(v *job.View) api.JobInfo {
 		info.Reason = "waits for " + strings.Join(info.Dependencies, ", ")
 	case v.Pending && info.Urgency == 0:
 		info.Reason = "is held: its urgency is 0"
+	case v.Pending && j.Array.Limit > 0 && s.m.AtLimit(v.Row.ID):
+		info.Reason = fmt.Sprintf("waits for others of its array: at most %d run at once", j.Array.Limit)
 	}
 	if v.Count > 1 {
 		info.NElements, info.CC = v.Count, ""

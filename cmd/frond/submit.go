@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -200,6 +201,9 @@ func (o *submitOptions) batch(cc, bcc string, environ []string, watched bool) (*
 	}
 	if !o.differs() {
 		return b, b.add(o, environ, api.SubmitItem{N: set.Len(), CC: set.String(), BCC: bcc != "", Watched: watched}, &set)
+	}
+	if o.maxFails+o.atOnce != "" {
+		return nil, errors.New("--max-fails and %N of --array need one array; {cc} in options other than the command and file names makes jobs of their own")
 	}
 	if set.Len() > maxDifferent {
 		return nil, fmt.Errorf("{cc} in options makes %d different jobspecs; at most %d are allowed", set.Len(), maxDifferent)

@@ -474,6 +474,7 @@ func TestBadSubmissionsAreRefusedWithAReason(t *testing.T) {
 		"1 to 4194304 elements":                {Spec: []byte(trueSpec), N: 5000000},
 		"urgency is 0 to 31":                   {Spec: []byte(trueSpec), Urgency: 32},
 		"3 values for 4 elements":              {Spec: []byte(trueSpec), N: 4, CC: "1-3"},
+		"the command {{argv}} stands for":      {Spec: []byte(strings.Replace(trueSpec, `"true"`, `"{{argv}}"`, 1))},
 		"no environment 1":                     {Spec: []byte(trueSpec), Env: 1},
 	} {
 		tag := r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(trueSpec)}, item}})

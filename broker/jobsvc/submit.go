@@ -188,6 +188,9 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, out *jo
 	if err != nil {
 		return wire.Errorf(wire.Invalid, "jobspec: %v", err)
 	}
+	if jobspec.IsArgv(spec.spec.Job.Command) && !it.Params {
+		return wire.Errorf(wire.Invalid, "jobspec: the command {{argv}} stands for an element's parameters, and the submission has none")
+	}
 	if err := s.open(spec.spec.Job.Queue); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func newJobMemoCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "memo [OPTIONS] JOBID KEY=VALUE…",
 		Short: "Attach notes to a job",
-		Long: `Post notes on a job or a whole array that has not ended: event "memo" in its eventlog, shown by 'frond jobs -o {user.KEY}'.
+		Long: `Post notes on a job or a whole array that has not ended: event "memo" in its eventlog, shown by 'frond jobs --json' as annotations.user.
 VALUE is JSON or plain text; null takes a note away, a dotted KEY makes objects.
 
 Exit codes: 0, or 1 when the job is unknown or has ended.`,

@@ -17,7 +17,8 @@ import (
 // option of many commands.
 
 // startKeys are the options of `frond start` that a file can set.
-var startKeys = []string{"brokers", "fanout", "lease", "listen", "on-exit", "policy", "resources", "statedir"}
+var startKeys = []string{"brokers", "epilog", "fanout", "lease", "listen", "on-exit", "oversubscribe", "policy", "prolog", "resource", "resources", "statedir",
+	"transport"}
 
 // formatKeys are the commands that have a key client.format.COMMAND. The variable FROND_COMMAND_FORMAT_DEFAULT goes before it.
 var formatKeys = []string{"jobs", "resource-drain", "resource-list", "resource-status"}
@@ -33,6 +34,7 @@ func configKeys() []config.Key {
 	keys := []config.Key{
 		{Name: "client.color", Doc: "colour the output: auto, always or never", Default: "auto", Check: checkColor},
 		{Name: "client.instance", Doc: "the instance to talk to (a name or a URI) where neither --instance nor FROND_URI says one"},
+		{Name: queueTable, Table: true, List: true, Doc: "a table for each queue, [queues.NAME], with default, requires, limits.duration …"},
 		{Name: "client.time-limit", Doc: "time limit of jobs that are submitted without -t", Check: checkLimit},
 	}
 	for _, name := range formatKeys {
@@ -50,7 +52,11 @@ func startConfigKeys() []config.Key {
 	for _, name := range startKeys {
 		f := usage.Lookup(name)
 		_, doc := pflag.UnquoteUsage(f)
-		keys = append(keys, config.Key{Name: "start." + name, Doc: doc, Default: f.DefValue, Check: func(value string) error {
+		fallback, list := f.DefValue, strings.HasSuffix(f.Value.Type(), "Array")
+		if list {
+			fallback = ""
+		}
+		keys = append(keys, config.Key{Name: "start." + name, Doc: doc, Default: fallback, List: list, Check: func(value string) error {
 			o := &startOptions{}
 			cmd := &cobra.Command{}
 			o.flags(cmd)
@@ -118,6 +124,9 @@ func (e *env) configure(cmd *cobra.Command) error {
 			if err := setDefault(cmd, name, c, "start."+name); err != nil {
 				return err
 			}
+		}
+		if err := setQueues(cmd, c); err != nil {
+			return err
 		}
 	}
 	if cmd.Flags().Lookup("time-limit") != nil {

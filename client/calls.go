@@ -143,6 +143,11 @@ func (c *Client) response(m *wire.Message) {
 	more := m.Flags&wire.Stream != 0
 	c.mu.Lock()
 	k := c.calls[m.Tag]
+	if k != nil && more && k.msg.Flags&wire.Stream == 0 {
+		c.mu.Unlock()
+		c.cancel(k, wire.Errorf(wire.Invalid, "%s answers with a stream: it needs Open, not Call", k.msg.Topic))
+		return
+	}
 	if k != nil && !more {
 		if m.Code != wire.OK && c.retryLocked(k, m.Code) {
 			c.mu.Unlock()

@@ -80,3 +80,13 @@ func holdMany(t *testing.T, uri string) {
 		c.Close()
 	}
 }
+
+func TestACallOfAStreamingMethodIsAnErrorAndNoMore(t *testing.T) {
+	in := start(t, t.TempDir(), nil)
+	c := dial(t, in)
+	_, err := client.Call(t.Context(), c, count, countReq{N: 3})
+	require.ErrorIs(t, err, code(wire.Invalid))
+	require.ErrorContains(t, err, "count answers with a stream")
+	_, err = client.Call(t.Context(), c, echo, countReq{})
+	require.NoError(t, err, "the connection is as good as before")
+}

@@ -49,6 +49,8 @@ type Options struct {
 	TasksPerCore Count // --tasks-per-core
 	GPUsPerNode  Count // --gpus-per-node
 
+	Resources Resources // --resources-shape, --resources-json: instead of all of the above
+
 	Counters   []string       // --resource: NAME=N of named counters, for the whole job
 	TimeLimit  string         // -t: minutes or FSD
 	MinTime    string         // --min-time: minutes or FSD
@@ -85,12 +87,7 @@ func Build(o Options) (*Jobspec, error) {
 	if err := o.checkText(); err != nil {
 		return nil, err
 	}
-	r, count, err := o.resources()
-	if err == nil && o.Mem != "" {
-		if r.MemMiB, err = ParseMemory(o.Mem); err != nil {
-			err = fmt.Errorf("--mem: %w", err)
-		}
-	}
+	resources, count, err := o.section()
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +97,8 @@ func Build(o Options) (*Jobspec, error) {
 	}
 	v := fromMaps(map[string]any{
 		"version":    1,
-		"resources":  []any{r.value()},
-		"tasks":      []any{map[string]any{"command": o.Command, "slot": "task", "count": count.value()}},
+		"resources":  []any(resources),
+		"tasks":      []any{map[string]any{"command": o.Command, "slot": resources.label(), "count": count.value()}},
 		"attributes": attrs,
 	})
 	if depth(v) > MaxDepth {
@@ -123,6 +120,24 @@ func (o *Options) checkText() error {
 		}
 	}
 	return nil
+}
+
+// section makes the resources of the jobspec and counts the tasks.
+func (o *Options) section() (Resources, TaskCount, error) {
+	if o.Resources != nil {
+		given := o.NTasks + o.CoresPerTask + o.GPUsPerTask + o.Nodes + o.Cores + o.TasksPerNode + o.TasksPerCore + o.GPUsPerNode
+		if given > 0 || o.GPUPart != "" || o.Mem != "" || o.Exclusive {
+			return nil, TaskCount{}, fmt.Errorf("--resources-shape and --resources-json say all that a job needs: leave out -N, -n, -c, -g, -x, --mem and the like")
+		}
+		return o.Resources, TaskCount{PerSlot: 1}, nil
+	}
+	r, count, err := o.resources()
+	if err == nil && o.Mem != "" {
+		if r.MemMiB, err = ParseMemory(o.Mem); err != nil {
+			err = fmt.Errorf("--mem: %w", err)
+		}
+	}
+	return Resources{r.value()}, count, err
 }
 
 // resources works out the request and the tasks. With --tasks-per-node and --tasks-per-core the count is a placeholder.

@@ -263,6 +263,9 @@ func (js *Jobspec) fillVertex(m object) error {
 	if err != nil {
 		return at("type", err)
 	}
+	if typ != "core" && typ != "gpu" && typ != "memory" {
+		return at("type", bad("%q is not possible in a slot; use core, gpu or memory", clip(typ)))
+	}
 	if err := onlyKeys(m, "type", "count", "exclusive", "unit", "label", "id"); err != nil {
 		return err
 	}
@@ -289,10 +292,8 @@ func (js *Jobspec) fillVertex(m object) error {
 			return bad("appears twice")
 		}
 		return setOnce(&r.GPUs, n)
-	case "memory":
-		return js.fillMemory(n, m.get("unit"))
 	}
-	return at("type", bad("%q is not possible in a slot; use core, gpu or memory", clip(typ)))
+	return js.fillMemory(n, m.get("unit"))
 }
 
 func (js *Jobspec) fillMemory(n int, unit any) error {

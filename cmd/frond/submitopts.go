@@ -23,6 +23,7 @@ type submitOptions struct {
 	cores, tasksPerNode, tasksPerCore        string
 	gpusPerNode, mem                         string
 	limit, minTime, urgency, name, queue     string
+	shape, resourcesJSON                     string
 	counters                                 []string
 	setopt, setattr, requires                []string
 	dependency                               []string
@@ -81,6 +82,8 @@ func (o *submitOptions) addResources(f *pflag.FlagSet) {
 	f.StringVar(&o.tasksPerCore, "tasks-per-core", "", "`N` tasks on each core, instead of options per task")
 	f.StringVar(&o.gpusPerNode, "gpus-per-node", "", "`N` gpus on each node, instead of options per task")
 	f.StringVar(&o.mem, "mem", "", "memory for each task (slot), `SIZE` as 500M or 2G")
+	f.StringVar(&o.shape, "resources-shape", "", "all that the job needs as a `SHAPE` (Flux RFC 46): node=2/slot=4/[core=8;gpu=1]")
+	f.StringVar(&o.resourcesJSON, "resources-json", "", "all that the job needs from `FILE`: the resources section of a jobspec")
 	f.StringArrayVar(&o.counters, "resource", nil, "`NAME=N` of a named counter (frond start --resource), for the whole job; may be repeated")
 }
 
@@ -116,7 +119,7 @@ func (r *ruleValue) Type() string   { return "rule" }
 // cannot be one array.
 func (o *submitOptions) texts() []*string {
 	t := []*string{&o.ntasks, &o.nodes, &o.coresPerTask, &o.gpusPerTask, &o.cores, &o.tasksPerNode, &o.tasksPerCore, &o.gpusPerNode, &o.mem,
-		&o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails, &o.beginTime, &o.bank}
+		&o.shape, &o.resourcesJSON, &o.limit, &o.minTime, &o.urgency, &o.name, &o.queue, &o.cwd, &o.flags, &o.signal, &o.rerun, &o.taskmap, &o.retries, &o.maxFails, &o.beginTime, &o.bank}
 	for _, list := range [][]string{o.setopt, o.setattr, o.requires, o.dependency, o.env, o.rlimit, o.counters} {
 		for i := range list {
 			t = append(t, &list[i])
@@ -247,6 +250,9 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 			return s, fmt.Errorf("%s: %w", n.option, err)
 		}
 	}
+	if s.Resources, err = o.resources(); err != nil {
+		return s, err
+	}
 	if s.Cwd, err = o.workdir(); err != nil {
 		return s, err
 	}
@@ -262,6 +268,31 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	}
 	s.RLimit, err = applyLimitRules(o.rlimit)
 	return s, err
+}
+
+// resources is what --resources-shape or --resources-json give, nil without them.
+func (o *submitOptions) resources() (jobspec.Resources, error) {
+	switch {
+	case o.shape != "" && o.resourcesJSON != "":
+		return nil, errors.New("--resources-shape and --resources-json cannot be combined")
+	case o.shape != "":
+		r, err := jobspec.ParseShape(o.shape)
+		if err != nil {
+			return nil, fmt.Errorf("--resources-shape: %w", err)
+		}
+		return r, nil
+	case o.resourcesJSON != "":
+		data, err := os.ReadFile(o.resourcesJSON)
+		if err != nil {
+			return nil, fmt.Errorf("--resources-json: %w", err)
+		}
+		r, err := jobspec.ParseResources(data)
+		if err != nil {
+			return nil, fmt.Errorf("--resources-json %s: %w", o.resourcesJSON, err)
+		}
+		return r, nil
+	}
+	return nil, nil
 }
 
 // workdir is the job's working directory: --cwd, made absolute, or this one.

@@ -39,7 +39,22 @@ var printers = []printed{
 	{"logs", "a line for each piece of output", []string{"frond logs --json $DONE $FAILED", "frond logs --json $LABEL"}, nil},
 	{"explain", "a line for each job", []string{"frond explain --json $DONE", "frond explain --json $SLEEP $BLOCKED"}, nil},
 	{"report", "arrays, and single jobs by name", []string{"frond report --json"}, nil},
-	{"list", "instances", []string{"SLURM_JOB_ID= frond start --detach --name other --listen tcp://127.0.0.1:0 --statedir state >/dev/null; frond list --json; frond shutdown other"}, nil},
+	{"bulksubmit", "ids of the jobs that were submitted", []string{"frond bulksubmit --json true ::: a b"}, nil},
+	{"retry", "the jobs that run again: id before, id now, how many", []string{"frond retry --json $FAILED"}, nil},
+	{"job killall", "how many jobs were meant, and whether they were signalled", []string{"frond job killall --json"}, nil},
+	{"job raiseall", "how many jobs were meant, and whether it was done", []string{"frond job raiseall --json cancel"}, nil},
+	{"job memo", "how many jobs were meant, and errors by id", []string{"frond job memo --json $BLOCKED k=v"}, map[string]bool{".errors": true}},
+	{"job timeleft", "seconds left", []string{"frond job timeleft --json $LIMITED"}, nil},
+	{"job urgency", "how many jobs were meant, and errors by id", []string{"frond job urgency --json $BLOCKED 20"}, map[string]bool{".errors": true}},
+	{"update", "how many jobs were meant, and errors by id", []string{"frond update --json $BLOCKED duration=10m"}, map[string]bool{".errors": true}},
+	{"pkill", "how many jobs were meant, and errors by id", []string{"frond pkill --json named"}, map[string]bool{".errors": true}},
+	{"queue list", "queues", []string{"frond queue list --json"}, nil},
+	{"queue status", "queues", []string{"frond queue status --json"}, nil},
+	{"queue stop", "the queue as it is then", []string{"frond queue stop --json -m why"}, nil},
+	{"queue start", "the queue as it is then", []string{"frond queue start --json"}, nil},
+	{"queue disable", "the queue as it is then", []string{"frond queue disable --json -m why"}, nil},
+	{"queue enable", "the queue as it is then", []string{"frond queue enable --json"}, nil},
+	{"list", "instances", []string{"frond start --boot=none --detach --name other --listen tcp://127.0.0.1:0 --statedir state >/dev/null; frond list --json; frond shutdown other"}, nil},
 	{"config show", "settings by key", []string{"frond config show --json"}, map[string]bool{"": true}},
 	{"overlay status", "brokers", []string{"frond overlay status --json"}, nil},
 	{"resource list", "nodes by state", []string{"frond resource list --json"}, nil},
@@ -49,8 +64,8 @@ var printers = []printed{
 	{"dmesg", "a line for each entry of the log", []string{"frond dmesg --json"}, map[string]bool{"": true}},
 }
 
-// notHere are commands whose JSON is data that users or Flux define.
-var notHere = []string{"event sub", "kvs dir", "kvs namespace list", "kvs watch", "kvs get"}
+// notHere are commands whose JSON is data that users define, or that of another: pgrep prints what jobs does, idle and drain what is counted.
+var notHere = []string{"event sub", "kvs dir", "kvs namespace list", "kvs watch", "kvs get", "pgrep", "queue idle", "queue drain"}
 
 const prepare = `exec 2>/dev/null
 DONE=$(frond submit --wait sh -c 'echo out; echo err >&2'); FAILED=$(frond submit --wait sh -c 'exit 3' || true)
@@ -58,7 +73,7 @@ LABEL=$(frond submit --wait -n2 echo two)
 frond submit --wait --quiet --cc=1-3 sh -c 'test {cc} != 2'
 frond cancel $(frond submit sleep 20)
 frond run true
-SLEEP=$(frond submit sleep 20); BLOCKED=$(frond submit -N2 sleep 20)
+LIMITED=$(frond submit -t 1h --job-name named sleep 20); SLEEP=$(frond submit sleep 20); BLOCKED=$(frond submit -N2 sleep 20)
 until [ "$(frond jobs -n -o {state} $SLEEP)" = RUN ]; do sleep 0.02; done
 `
 
@@ -72,7 +87,7 @@ func values(t *testing.T, lines []string) [][]any {
 	for _, l := range lines {
 		script += "\necho; echo '" + mark + "0'\n" + l + "\n"
 	}
-	cmd := exec.Command(filepath.Join(harness.BinDir(), "frond"), "start", "-n2", "--resources", "node[2]/core[2],gpu[1]", "--on-exit=cancel", "--", "bash", "-c", script)
+	cmd := exec.Command(filepath.Join(harness.BinDir(), "frond"), "start", "--boot=none", "-n2", "--resources", "node[2]/core[2],gpu[1]", "--on-exit=cancel", "--", "bash", "-c", script)
 	cmd.Dir = dir
 	cmd.Env = append(harness.Environ(dir), "LC_ALL=C.UTF-8", "SLURM_JOB_ID=7")
 	timer := time.AfterFunc(time.Minute, func() { harness.KillAll(dir) })

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/frond-hpc/frond/jobspec"
@@ -89,11 +90,11 @@ func (r *run) sideJob(id RunID, c command) *Job {
 	for name, value := range js.Environment {
 		own.Environment[name] = value
 	}
-	if r.phase == inEpilog {
-		own.Environment["FROND_STATUS"] = strconv.Itoa(r.status)
-	}
 	job := &Job{ID: id, Spec: &Spec{Job: own, Env: r.job.Spec.Env}, Start: r.job.Start}
-	job.Watched, job.Limit = false, 0
+	job.Watched, job.Limit, job.Vars = false, 0, r.job.Vars
+	if r.phase == inEpilog {
+		job.Vars = append(slices.Clip(job.Vars), "FROND_STATUS="+strconv.Itoa(r.status))
+	}
 	job.Parts = make([]Part, len(r.job.Parts))
 	for i, p := range r.job.Parts {
 		p.NTasks, p.MemMiB = 1, 0

@@ -60,6 +60,7 @@ type Start struct {
 	Root     int32         // broker of the job's first node
 	Brokers  int           // how many brokers the job has tasks on; 0 and 1 mean this one
 	Params   []string
+	Vars     []string // NAME=value, more for the environment
 }
 
 // Job is a run as the driver gets it. Immutable.

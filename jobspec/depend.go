@@ -22,6 +22,7 @@ type Ref struct {
 	ID       ID
 	Elements idset.Set // empty = all
 	Name     string    // not empty: the job submitted last with this name
+	Item     int       // not 0: what was submitted by the Item-th item of the same request
 }
 
 // dependPrefix is what Flux calls a dependency in events, by scheme; aftercorr is Frond's own.
@@ -122,13 +123,20 @@ func (d *Dependency) complete() (err error) {
 // maxBegin is the year 9999: beyond, times do not fit what holds them.
 const maxBegin = 253402300799
 
-// ParseRef reads ID, ARRAY:INDEXES or name:NAME.
+// ParseRef reads ID, ARRAY:INDEXES, name:NAME or @ITEM.
 func ParseRef(text string) (Ref, error) {
 	if name, ok := strings.CutPrefix(text, "name:"); ok {
 		if name == "" {
 			return Ref{}, fmt.Errorf("after name: a name is missing")
 		}
 		return Ref{Name: name}, nil
+	}
+	if item, ok := strings.CutPrefix(text, "@"); ok {
+		n, err := strconv.Atoi(item)
+		if err != nil || n < 1 {
+			return Ref{}, fmt.Errorf("%q: after '@' stands which item of the request, from 1 on", clip(text))
+		}
+		return Ref{Item: n}, nil
 	}
 	idText, elements, found := strings.Cut(text, ":")
 	id, err := ParseID(idText)

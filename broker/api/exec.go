@@ -140,6 +140,7 @@ type (
 		Root     int32   // broker of the job's first node
 		Brokers  int     // how many brokers have parts
 		Params   []string
+		Vars     []string // NAME=value, more for its environment
 	}
 	// ExecStartReq starts a batch. Drop names specs that the node may forget.
 	ExecStartReq struct {

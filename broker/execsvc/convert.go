@@ -45,7 +45,7 @@ func startRuns(req *api.ExecStartReq) (any, error) {
 		}
 		ev.Starts[i] = exec.Start{Ref: refOf(it.Ref), SpecID: it.Spec, Array: it.Array, Index: it.Index, Size: it.Size, CC: it.CC, BCC: it.BCC,
 			Parts: parts[from:len(parts):len(parts)], NTasks: it.NTasks, NNodes: it.NNodes, Nodelist: it.Nodelist, Limit: seconds(it.Limit), Watched: it.Watched,
-			Taskmap: it.Taskmap, Root: it.Root, Brokers: it.Brokers, Params: it.Params}
+			Taskmap: it.Taskmap, Root: it.Root, Brokers: it.Brokers, Params: it.Params, Vars: it.Vars}
 	}
 	return ev, nil
 }

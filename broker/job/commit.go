@@ -21,7 +21,7 @@ func (m *Machine) onCommitted() {
 	for _, r := range f.ranges {
 		n := r.span.Hi - r.span.Lo + 1
 		if r.arr.followers != nil {
-			m.tellFollowers(r.arr, Outcome{Lo: r.span.Lo, Hi: r.span.Hi, Except: true})
+			m.tellFollowers(r.arr, Outcome{Lo: r.span.Lo, Hi: r.span.Hi, Except: true, Result: r.result, Status: -1})
 		}
 		r.arr.countResult(r.result, n)
 		m.countEnd(r.result, n)
@@ -65,7 +65,8 @@ func (m *Machine) ended(e *elem) {
 	res := result(e.status, e.exc)
 	a.drop(e)
 	if a.followers != nil {
-		m.tellFollowers(a, Outcome{Lo: e.idx, Hi: e.idx, OK: res == jobspec.ResultCompleted, Ran: e.tRun > 0, Except: e.fatal()})
+		m.tellFollowers(a, Outcome{Lo: e.idx, Hi: e.idx, OK: res == jobspec.ResultCompleted, Ran: e.tRun > 0, Except: e.fatal(),
+			Result: res, Status: e.status})
 	}
 	a.countResult(res, 1)
 	m.countEnd(res, 1)

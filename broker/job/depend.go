@@ -22,6 +22,7 @@ type DependTarget struct {
 	Array    jobspec.ID
 	N        int // elements of the array
 	Elements idset.Set
+	Item     int // in Submitted, from 1: that item's array, whose id is not known before
 }
 
 // waiting is the state of an array with dependencies.
@@ -41,6 +42,7 @@ type depend struct {
 	ok     idset.Set    // with aftercorr: elements that have completed
 	bad    bool         // afternotok, afterexcept: some element ended as wished for
 	asking bool         // a lookup is under way
+	end    aftermath    // with Ref.Item
 	done   bool
 }
 
@@ -50,6 +52,8 @@ type Outcome struct {
 	OK     bool // completed
 	Ran    bool // had resources
 	Except bool // an exception ended it
+	Result jobspec.Result
+	Status int // wait status, -1 = none
 }
 
 type (
@@ -148,7 +152,9 @@ func (m *Machine) dependOn(a *array, targets []DependTarget) {
 		d := &w.deps[i]
 		d.Dependency, d.desc = deps[i], deps[i].Description()
 		if d.refers() {
-			d.to, targets = targets[0], targets[1:]
+			if d.to, targets = targets[0], targets[1:]; d.to.Item > 0 {
+				d.to.Array, d.to.Item = m.out.IDs[d.to.Item-1], 0
+			}
 			if d.to.Elements.Empty() {
 				d.to.Elements = idset.FromRange(0, d.to.N-1)
 			}
@@ -171,6 +177,7 @@ type dependContext struct {
 	Job         jobspec.ID `json:"job,omitempty"`
 	Size        int        `json:"size,omitempty"`
 	Elements    string     `json:"elements,omitempty"`
+	End         *aftermath `json:"end,omitempty"` // of dependency-remove, with Ref.Item
 }
 
 // resolve sets what the context says the dependency was resolved to.
@@ -323,6 +330,7 @@ func (m *Machine) outcome(a *array, i int, o Outcome) {
 			m.counterparts(a, d, Span{r.Lo, r.Hi}, o)
 		}
 	}
+	d.end.count(&o, news.Len())
 	m.judge(a, d, news.Min(), o)
 	m.dependsMet(a)
 }
@@ -428,7 +436,11 @@ func (m *Machine) met(a *array, d *depend) {
 	if d.Scheme == "aftercorr" {
 		return // each element's own log has it
 	}
-	ctx, _ := json.Marshal(dependContext{Description: d.desc})
+	c := dependContext{Description: d.desc}
+	if d.Ref.Item > 0 {
+		c.End = &d.end
+	}
+	ctx, _ := json.Marshal(c)
 	m.note(a, evDependRemove, ctx)
 	a.wait.left--
 	if d.Scheme == "singleton" {

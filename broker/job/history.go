@@ -186,7 +186,9 @@ func (w *waiting) replay(e rawEvent, deps []jobspec.Dependency) error {
 	if e.code == evDependRemove {
 		for i := range w.deps {
 			if w.deps[i].desc == ctx.Description {
-				w.deps[i].done = true
+				if w.deps[i].done = true; ctx.End != nil {
+					w.deps[i].end = *ctx.End
+				}
 			}
 		}
 		return nil

@@ -235,7 +235,7 @@ func (e *elem) sent() bool {
 func (m *Machine) run(e *elem, p *part) Run {
 	a := e.arr
 	run := Run{Key: e.key(), SpecID: a.specKey(), Index: a.shown(e.idx), Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
-		NNodes: len(e.res.Nodes), Limit: e.limit, Watched: e.watched, Params: e.params}
+		NNodes: len(e.res.Nodes), Limit: e.limit, Watched: e.watched, Params: e.params, Vars: a.aftermathVars()}
 	if a.row.N > 1 || a.row.Indexes != "" {
 		run.Array = a.row.ID
 	}

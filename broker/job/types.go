@@ -295,6 +295,7 @@ type (
 		Root     int32  // broker of the first node
 		Brokers  int
 		Params   []string
+		Vars     []string // NAME=value, for its environment
 	}
 	// RankKill signals runs on one broker.
 	RankKill struct {

@@ -84,7 +84,7 @@ func (s *Service) start(b *job.RankStarts) {
 		}
 		req.Starts = append(req.Starts, api.StartItem{Ref: ref(r.Key), Spec: r.SpecID, Array: r.Array, Index: r.Index, Size: r.Size, CC: r.CC, BCC: r.BCC,
 			Parts: nodeParts(r.Parts), NTasks: r.NTasks, NNodes: r.NNodes, Nodelist: r.Nodelist, Limit: r.Limit, Watched: r.Watched,
-			Taskmap: r.Taskmap, Root: r.Root, Brokers: r.Brokers, Params: r.Params})
+			Taskmap: r.Taskmap, Root: r.Root, Brokers: r.Brokers, Params: r.Params, Vars: r.Vars})
 	}
 	s.sendStarts(b.Rank, req)
 }

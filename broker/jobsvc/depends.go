@@ -16,15 +16,15 @@ type found map[string]*job.ArrayRow
 // errAskStore says that a submission depends on what memory does not know.
 var errAskStore = errors.New("the store has to be asked")
 
-// depends resolves the dependencies of a jobspec that name jobs. It returns errAskStore where the store has to be asked first.
-func (s *Service) depends(j *jobspec.Jobspec, n int, known found) ([]job.DependTarget, error) {
+// depends resolves the dependencies of a jobspec that name jobs, before are the items that come before it in its request. It returns errAskStore where the store has to be asked first.
+func (s *Service) depends(j *jobspec.Jobspec, n int, known found, before []job.Item) ([]job.DependTarget, error) {
 	var out []job.DependTarget
 	for i := range j.Dependencies {
 		d := &j.Dependencies[i]
 		if d.Scheme == "begin-time" || d.Scheme == "singleton" {
 			continue
 		}
-		t, err := s.resolve(d, known)
+		t, err := s.resolve(d, known, before)
 		if err == nil {
 			err = fits(d, t, n)
 		}
@@ -37,7 +37,13 @@ func (s *Service) depends(j *jobspec.Jobspec, n int, known found) ([]job.DependT
 }
 
 // resolve finds the job that a dependency names.
-func (s *Service) resolve(d *jobspec.Dependency, known found) (job.DependTarget, error) {
+func (s *Service) resolve(d *jobspec.Dependency, known found, before []job.Item) (job.DependTarget, error) {
+	if i := d.Ref.Item; i > 0 {
+		if i > len(before) {
+			return job.DependTarget{}, wire.Errorf(wire.Invalid, "dependency %s:%s: the request has no such item before this one", d.Scheme, d.Value)
+		}
+		return job.DependTarget{Item: i, N: before[i-1].N}, nil
+	}
 	row, asked := known[d.Value]
 	if !asked && d.Ref.Name != "" {
 		return job.DependTarget{}, errAskStore
@@ -121,7 +127,7 @@ func (s *Service) askStore(r *rpc.Request, req api.SubmitReq) {
 }
 
 func (f found) lookUp(rd job.Reader, d *jobspec.Dependency) error {
-	if _, asked := f[d.Value]; asked || d.Scheme == "begin-time" || d.Scheme == "singleton" {
+	if _, asked := f[d.Value]; asked || d.Ref.Item > 0 || d.Scheme == "begin-time" || d.Scheme == "singleton" {
 		return nil
 	}
 	row, ok, err := job.ArrayRow{}, false, error(nil)
@@ -156,7 +162,7 @@ func outcomes(rd job.Reader, l *job.Lookup) ([]job.Outcome, error) {
 			return nil, err
 		}
 		if sum.Completed == l.To.N { // the usual case, without a look at each
-			return []job.Outcome{{Lo: 0, Hi: l.To.N - 1, OK: true, Ran: true}}, nil
+			return []job.Outcome{{Lo: 0, Hi: l.To.N - 1, OK: true, Ran: true, Result: jobspec.ResultCompleted}}, nil
 		}
 	}
 	var out []job.Outcome
@@ -182,5 +188,5 @@ func outcomes(rd job.Reader, l *job.Lookup) ([]job.Outcome, error) {
 func outcomeOf(el *job.ElementRow) job.Outcome {
 	st, err := job.Fold(0, 0, el.Events)
 	return job.Outcome{Lo: el.Index, Hi: el.Index, OK: el.Result == uint8(jobspec.ResultCompleted), Ran: el.Start > 0,
-		Except: err == nil && st.Exc != nil && st.Exc.Severity == 0}
+		Except: err == nil && st.Exc != nil && st.Exc.Severity == 0, Result: jobspec.Result(el.Result), Status: el.Status}
 }

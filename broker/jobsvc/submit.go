@@ -107,7 +107,7 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq, known found) error {
 	}
 	items := make([]job.Item, len(req.Items))
 	for i := range req.Items {
-		if err := s.item(&req.Items[i], envs, known, &items[i]); err != nil {
+		if err := s.item(&req.Items[i], envs, known, items[:i], &items[i]); err != nil {
 			if known == nil && errors.Is(err, errAskStore) {
 				s.askStore(r, req)
 				return nil
@@ -166,7 +166,7 @@ func itemError(err error, i, n int) error {
 	return wire.Errorf(e.Code, "submission %d of %d: %s", i+1, n, e.Error())
 }
 
-func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, out *job.Item) error {
+func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, before []job.Item, out *job.Item) error {
 	n := max(it.N, 1)
 	switch {
 	case it.N < 0 || n > maxElements:
@@ -201,7 +201,7 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, out *jo
 		out.Env = envs[it.Env-1]
 	}
 	if len(spec.spec.Job.Dependencies) > 0 {
-		if out.Depends, err = s.depends(spec.spec.Job, n, known); err != nil {
+		if out.Depends, err = s.depends(spec.spec.Job, n, known, before); err != nil {
 			return err
 		}
 	}

@@ -352,6 +352,7 @@ func (b *batch) join(o *batch) {
 		it.Env = b.envIndex(o.envs[it.Env-1])
 		b.items = append(b.items, it)
 	}
+	b.content, b.names = append(b.content, o.content...), append(b.names, o.names...)
 	b.dry = append(b.dry, o.dry...)
 	b.content, b.names = append(b.content, o.content...), append(b.names, o.names...)
 }

@@ -57,6 +57,9 @@ func (o *runCmd) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if err := batch.addFinish(&o.submitOptions, os.Environ()); err != nil {
+		return err
+	}
 	if o.dryRun {
 		return batch.print(e)
 	}

@@ -52,6 +52,11 @@ are printed, and --wait waits for those jobs. So a script that is run again with
 goes on where it was. It is the same when command, options and parameters are (not the environment);
 another submission under the same key is an error.
 
+With --on-finish=COMMAND a shell runs COMMAND once when the job, or the last of all jobs submitted by this command,
+has ended in whatever way. It is a job of its own, NAME.on-finish, with one core, the same directory and environment, and
+FROND_FINISHED_ID, FROND_RESULT (completed, failed, canceled or timeout; of an array the worst), FROND_EXIT_CODE,
+FROND_STATUS (as wait(2) has it) and FROND_FAILED (how many jobs did not complete). --wait does not wait for it.
+
 Exit codes: 0 when submitted; with --wait or --watch the largest exit code of the jobs
 (128 + the signal for a signal), 1 for a job that ended by an exception without one.`,
 		Example: `  frond submit -n4 -c2 -t 30m ./simulate input.dat
@@ -94,6 +99,9 @@ func (o *submitCmd) run(ctx context.Context, e *env) error {
 
 // submit submits a batch, prints the ids and does what else the options ask for.
 func (o *submitCmd) submit(ctx context.Context, e *env, verb string, b *batch) (err error) {
+	if err := b.addFinish(&o.submitOptions, os.Environ()); err != nil {
+		return err
+	}
 	restore, err := o.redirect(e)
 	if err != nil {
 		return err
@@ -180,6 +188,7 @@ type batch struct {
 	once    string
 	content [][]byte
 	names   []string // of the jobs
+	finish  bool     // the last item is the job of --on-finish
 }
 
 // batch makes the items of the options: one item, a job or an array, unless {cc} stands where it makes the jobs differ in more than
@@ -316,7 +325,7 @@ const (
 	maxSpecs = 4 << 20 // bytes
 )
 
-// submit sends the batch, in several requests where it is large, and returns an id for each item. Each request carries a token,
+// submit sends the batch, in several requests where it is large, and returns an id for each item but that of --on-finish. Each request carries a token,
 // so that it can be sent again after a lost connection.
 func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, error) {
 	var ids []jobspec.ID
@@ -325,6 +334,9 @@ func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, err
 		for first+n < len(b.items) && n < maxItems && (n == 0 || size+len(b.content[first+n]) < maxSpecs) {
 			size += len(b.content[first+n]) // not of the jobspec: the same batch is always cut in the same places
 			n++
+		}
+		if b.finish && n < len(b.items) {
+			return nil, errors.New("--on-finish: the jobs' options are too large for one request")
 		}
 		some, err := b.submitPart(ctx, c, first, n)
 		if err != nil {
@@ -336,7 +348,7 @@ func (b *batch) submit(ctx context.Context, c *client.Client) ([]jobspec.ID, err
 		ids = append(ids, some...)
 		first += n
 	}
-	return ids, nil
+	return b.jobs(ids), nil
 }
 
 // submitPart sends one request, of n items from the first on.

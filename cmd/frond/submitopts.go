@@ -35,6 +35,8 @@ type submitOptions struct {
 	cwd, flags, signal, rerun                string
 	taskmap                                  string
 	addFile                                  []string
+	onFinish                                 string
+	hooked                                   bool   // --on-finish is given
 	retries, maxFails, atOnce                string // atOnce is of --array
 	dryRun, quiet                            bool
 	verbose                                  int
@@ -63,6 +65,7 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.signal, "signal", "", "`[SIG][@TIME]`: send SIG (USR1) TIME (60s) before the time limit")
 	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
 	f.StringArrayVar(&o.addFile, "add-file", nil, "take a file along, as {{tmpdir}}/NAME on each node: `[NAME=]PATH`")
+	f.Var(&hookValue{o}, "on-finish", "run `COMMAND` (for sh) once when the job, or the whole array, has ended")
 	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
 	f.StringVar(&o.retries, "retries", "", "run a job that failed again, up to `N` times")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")

@@ -72,7 +72,7 @@ func paramTags(texts []string) (names []string) {
 // Variables that do not reach a task from the submitter's environment: those that each task gets of its own, the
 // instance's secrets, and what outer launchers set for their own steps.
 var (
-	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "FROND_OUTER_JOBID", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
+	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "FROND_OUTER_JOBID", "FROND_STATUS", "FROND_RESULT", "FROND_EXIT_CODE", "FROND_FAILED", "FROND_FINISHED_ID", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
 	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_", "SLURMD_"}
 	keptNames       = []string{"SLURM_CONF"}
 )
@@ -153,6 +153,9 @@ func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
 		num("PMI_FD", pmiFD)
 		num("PMI_RANK", t.rank)
 		num("PMI_SIZE", j.NTasks)
+	}
+	for _, e := range j.Vars {
+		b = append(append(b, e...), 0)
 	}
 	for _, name := range j.prep.expand {
 		str(name, d.expand(t, j.shell().EnvExpand[name]))

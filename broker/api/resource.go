@@ -172,4 +172,5 @@ type DrainReq struct {
 	Reason  string `msgpack:"reason,omitempty"`
 	Force   bool   `msgpack:"force,omitempty"`  // undrain: no error for nodes that are not drained
 	Update  bool   `msgpack:"update,omitempty"` // drain: replace the reason of drained ones; with Force their time too
+	Strict  bool   `msgpack:"strict,omitempty"` // drain: an error, and no change, if one is drained already for another reason
 }

@@ -61,11 +61,17 @@ func (b *book) byName(text string) ([]*node, error) {
 }
 
 // drain takes nodes out of scheduling. As in Flux, one that is drained already keeps its reason, unless it has none or Update is set,
-// and its time, unless Force is set.
+// and its time, unless Force is set. With Strict that is an error instead.
 func (b *book) drain(req api.DrainReq, now float64, ch *api.NodesChanged) error {
 	nodes, err := b.targets(req.Targets)
 	if err != nil {
 		return err
+	}
+	if req.Strict && !req.Update {
+		if at := slices.IndexFunc(nodes, func(n *node) bool { return n.drained && n.reason != "" && n.reason != req.Reason }); at >= 0 {
+			n := nodes[at]
+			return wire.Errorf(wire.Invalid, "node %s (%d) is drained already: %q (-u leaves it so, -f replaces the reason)", n.Name, n.Index, n.reason)
+		}
 	}
 	for _, n := range nodes {
 		was := n.up()

@@ -184,7 +184,11 @@ func TestReasonsOfDrainsAreReplacedOnRequestOnly(t *testing.T) {
 	require.Nil(t, err)
 	require.Equal(t, api.NodesChanged{}, ch)
 	require.Equal(t, "first", reason())
-	r.call("resource.drain", api.DrainReq{Targets: "0", Reason: "second", Update: true})
+	_, err = r.call("resource.drain", api.DrainReq{Targets: "0", Reason: "second", Strict: true})
+	require.ErrorContains(t, err, `node n0 (0) is drained already: "first" (-u leaves it so, -f replaces the reason)`)
+	_, err = r.call("resource.drain", api.DrainReq{Targets: "0", Reason: "first", Strict: true})
+	require.Nil(t, err, "the same once more")
+	r.call("resource.drain", api.DrainReq{Targets: "0", Reason: "second", Update: true, Strict: true})
 	require.Equal(t, "second", reason())
 }
 

@@ -119,10 +119,23 @@ func queues(ctx context.Context, c *client.Client, names []string) ([]api.QueueI
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no queue %q", name)
+			return nil, noQueue(name, rep.Queues)
 		}
 	}
 	return out, nil
+}
+
+func noQueue(name string, queues []api.QueueInfo) error {
+	var names []string
+	for i := range queues {
+		if queues[i].Name != "" {
+			names = append(names, queues[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("there is no queue %q: this instance has no named queues", name)
+	}
+	return fmt.Errorf("there is no queue %q; there are %s", name, strings.Join(names, ", "))
 }
 
 func printQueueStatus(ctx context.Context, e *env, c *client.Client, names []string, verbose, asJSON bool) error {

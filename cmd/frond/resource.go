@@ -7,9 +7,11 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource/hostlist"
 	"github.com/frond-hpc/frond/resource/idset"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // newResourceCmd is `frond resource`.
@@ -26,30 +28,64 @@ func newResourceCmd(e *env) *cobra.Command {
 	return cmd
 }
 
-// nodeStatus asks for the nodes that targets name (-i): all of them if it is empty.
-func nodeStatus(ctx context.Context, e *env, targets string) ([]api.NodeStatus, error) {
-	rep, err := resourceStatus(ctx, e, targets)
+// nodeChoice is which nodes the options -i and -q choose.
+type nodeChoice struct{ include, queues string }
+
+func (n *nodeChoice) add(f *pflag.FlagSet) {
+	f.StringVarP(&n.include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	f.StringVarP(&n.queues, "queue", "q", "", "only nodes on which jobs of one of these `QUEUES` can run")
+}
+
+// nodeStatus asks for the nodes that are chosen.
+func nodeStatus(ctx context.Context, e *env, choice nodeChoice) ([]api.NodeStatus, error) {
+	rep, err := resourceStatus(ctx, e, choice)
 	return rep.Nodes, err
 }
 
 // resourceStatus is nodeStatus, with named counters.
-func resourceStatus(ctx context.Context, e *env, targets string) (api.ResourceStatusRep, error) {
-	wanted, err := nodeFilter(targets)
+func resourceStatus(ctx context.Context, e *env, choice nodeChoice) (rep api.ResourceStatusRep, err error) {
+	wanted, err := nodeFilter(choice.include)
 	if err != nil {
-		return api.ResourceStatusRep{}, err
+		return rep, err
 	}
-	rep, err := askStatus(ctx, e)
-	rep.Nodes = slices.DeleteFunc(rep.Nodes, func(n api.NodeStatus) bool { return !wanted(n.Node.Index, n.Node.Name) })
+	err = e.connected(ctx, func(c *client.Client) error {
+		serves, err := queueFilter(ctx, c, choice.queues)
+		if err != nil {
+			return err
+		}
+		if rep, err = client.Call(ctx, c, api.ResourceStatus, api.Empty{}); err != nil {
+			return err
+		}
+		rep.Nodes = slices.DeleteFunc(rep.Nodes, func(n api.NodeStatus) bool { return !wanted(n.Node.Index, n.Node.Name) || !serves(&n) })
+		return nil
+	})
 	return rep, err
 }
 
-func askStatus(ctx context.Context, e *env) (api.ResourceStatusRep, error) {
-	c, err := e.connect(ctx)
-	if err != nil {
-		return api.ResourceStatusRep{}, err
+// queueFilter tells which nodes have the properties that one of the queues requires.
+func queueFilter(ctx context.Context, c *client.Client, names string) (func(*api.NodeStatus) bool, error) {
+	if names == "" {
+		return func(*api.NodeStatus) bool { return true }, nil
 	}
-	defer c.Close()
-	return client.Call(ctx, c, api.ResourceStatus, api.Empty{})
+	list, err := queues(ctx, c, strings.Split(names, ","))
+	if err != nil {
+		return nil, err
+	}
+	var needs []*jobspec.Constraint
+	for i := range list {
+		needs = append(needs, &jobspec.Constraint{Op: "properties", Names: list[i].Requires})
+	}
+	any := &jobspec.Constraint{Op: "or", Sub: needs}
+	return func(n *api.NodeStatus) bool { return any.Match(statusTarget{n}) }, nil
+}
+
+// statusTarget is a node as constraints see it.
+type statusTarget struct{ n *api.NodeStatus }
+
+func (t statusTarget) Rank() int    { return t.n.Node.Index }
+func (t statusTarget) Host() string { return t.n.Node.Name }
+func (t statusTarget) HasProperty(name string) bool {
+	return slices.Contains(t.n.Node.Properties, name)
 }
 
 // nodeGroup is a row of a table of resources: nodes that are alike.

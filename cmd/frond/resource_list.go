@@ -22,7 +22,7 @@ var (
 type resourceListOptions struct {
 	states, format string
 	noHeader, json bool
-	include        string
+	choice         nodeChoice
 	skipEmpty      bool
 	noSkipEmpty    bool
 }
@@ -46,7 +46,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 	f.BoolVarP(&o.noHeader, "no-header", "n", false, "no line of headers")
 	f.BoolVar(&o.skipEmpty, "skip-empty", false, "leave out states without nodes")
 	f.BoolVar(&o.noSkipEmpty, "no-skip-empty", false, "do not leave them out (the default)")
-	f.StringVarP(&o.include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	o.choice.add(f)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -63,7 +63,7 @@ func (o *resourceListOptions) run(cmd *cobra.Command, e *env) error {
 	if err != nil {
 		return err
 	}
-	rep, err := resourceStatus(cmd.Context(), e, o.include)
+	rep, err := resourceStatus(cmd.Context(), e, o.choice)
 	if err != nil {
 		return err
 	}
@@ -163,9 +163,9 @@ func unknownState(name string, known []string) error {
 }
 
 func newResourceInfoCmd(e *env) *cobra.Command {
-	states, include := "all", ""
+	states, choice := "all", nodeChoice{}
 	cmd := &cobra.Command{
-		Use:   "info [-s STATES] [-i TARGETS]",
+		Use:   "info [-s STATES] [-q QUEUE] [-i TARGETS]",
 		Short: "Print how many nodes, cores and gpus there are",
 		Long: `Print how many nodes, cores and gpus there are, in one line.
 
@@ -177,7 +177,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			nodes, err := nodeStatus(cmd.Context(), e, include)
+			nodes, err := nodeStatus(cmd.Context(), e, choice)
 			if err != nil {
 				return err
 			}
@@ -186,7 +186,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 		},
 	}
 	cmd.Flags().StringVarP(&states, "states", "s", "all", "count these states: free, allocated, down, up, all")
-	cmd.Flags().StringVarP(&include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	choice.add(cmd.Flags())
 	return cmd
 }
 

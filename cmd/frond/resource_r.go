@@ -10,9 +10,9 @@ import (
 )
 
 func newResourceRCmd(e *env) *cobra.Command {
-	states, include := "all", ""
+	states, choice := "all", nodeChoice{}
 	cmd := &cobra.Command{
-		Use:   "R [-s STATES] [-i TARGETS]",
+		Use:   "R [-s STATES] [-q QUEUE] [-i TARGETS]",
 		Short: "Print the instance's resources as R version 1",
 		Long: `Print the instance's resources, or what of them is in some states, as R version 1 (Flux RFC 20), one
 line of JSON.
@@ -25,7 +25,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			status, err := nodeStatus(cmd.Context(), e, include)
+			status, err := nodeStatus(cmd.Context(), e, choice)
 			if err != nil {
 				return err
 			}
@@ -34,7 +34,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 		},
 	}
 	cmd.Flags().StringVarP(&states, "states", "s", "all", "what is in these states: free, allocated, down, up, all")
-	cmd.Flags().StringVarP(&include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	choice.add(cmd.Flags())
 	return cmd
 }
 

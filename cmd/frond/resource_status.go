@@ -28,7 +28,7 @@ var (
 type resourceStatusOptions struct {
 	states, format string
 	noHeader, json bool
-	include        string
+	choice         nodeChoice
 	skipEmpty      bool
 }
 
@@ -51,7 +51,7 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 	f.BoolVarP(&o.noHeader, "no-header", "n", false, "no line of headers")
 	f.BoolVar(&o.json, "json", false, "print one JSON object with all nodes")
 	f.BoolVar(&o.skipEmpty, "skip-empty", false, "leave out states without nodes (always done)")
-	f.StringVarP(&o.include, "include", "i", "", "only these nodes: ranks or names (`TARGETS`)")
+	o.choice.add(f)
 	f.StringVarP(&e.color, "color", "L", "auto", "colour the output: auto, always or never")
 	return cmd
 }
@@ -68,7 +68,7 @@ func (o *resourceStatusOptions) run(cmd *cobra.Command, e *env) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := nodeStatus(cmd.Context(), e, o.include)
+	nodes, err := nodeStatus(cmd.Context(), e, o.choice)
 	if err != nil {
 		return err
 	}

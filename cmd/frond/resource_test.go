@@ -55,6 +55,24 @@ func TestResourceList(t *testing.T) {
 	require.NotContains(t, f.frond("resource", "list", "--skip-empty").out, "down")
 }
 
+func TestResourcesOfQueues(t *testing.T) {
+	f := newFakeInstance(t)
+	nodes := fixedNodes()
+	nodes[0].Node.Properties = []string{"big", "ssd"}
+	nodes[1].Node.Properties = []string{"ssd"}
+	statusOf(f, nodes)
+	serveCall(f, api.Queues, func(api.Empty) (api.QueuesRep, error) {
+		return api.QueuesRep{Queues: []api.QueueInfo{{Name: "all"}, {Name: "both", Requires: []string{"ssd", "big"}}, {Name: "small", Requires: []string{"^big", "ssd"}}}}, nil
+	})
+	for queues, want := range map[string]string{"all": "5", "both": "1", "small": "1", "both,small": "2"} {
+		require.Equal(t, want+" Node", strings.SplitN(f.frond("resource", "info", "-q", queues).out, "s", 2)[0][:len(want)+5], queues)
+	}
+	require.Equal(t, "free n0\n", f.frond("resource", "list", "--skip-empty", "-n", "-q", "both", "-o", "{state} {nodelist}").out)
+	require.Equal(t, "n1\n", f.frond("resource", "status", "-n", "-q", "small", "-o", "{nodelist}").out)
+	require.Equal(t, 1, strings.Count(f.frond("resource", "status", "--json", "-q", "small").out, `"rank"`))
+	require.Equal(t, result{1, "", "frond resource info: there is no queue \"x\"; there are all, both, small\n"}, f.frond("resource", "info", "-q", "all,x"))
+}
+
 func TestResourceStatus(t *testing.T) {
 	f := newFakeInstance(t)
 	statusOf(f, fixedNodes())
@@ -86,10 +104,14 @@ func TestResourceDrain(t *testing.T) {
 		return api.Empty{}, wire.Errorf(wire.Invalid, "node 3 is not drained")
 	})
 	require.Equal(t, result{}, f.frond("resource", "drain", "n[0-1]", "bad", "disk"))
-	require.Equal(t, api.DrainReq{Targets: "n[0-1]", Reason: "bad disk"}, drained)
+	require.Equal(t, api.DrainReq{Targets: "n[0-1]", Reason: "bad disk", Strict: true}, drained)
 	f.frond("resource", "drain", "-u", "0", "new reason")
-	require.Equal(t, api.DrainReq{Targets: "0", Reason: "new reason", Update: true}, drained)
+	require.Equal(t, api.DrainReq{Targets: "0", Reason: "new reason"}, drained)
+	f.frond("resource", "drain", "-f", "0", "new reason")
+	require.Equal(t, api.DrainReq{Targets: "0", Reason: "new reason", Update: true, Strict: true}, drained)
 	require.Equal(t, result{1, "", "frond resource undrain: node 3 is not drained\n"}, f.frond("resource", "undrain", "-f", "3"))
+	require.Equal(t, api.DrainReq{Targets: "3", Force: true}, undrained)
+	f.frond("resource", "undrain", "-u", "3")
 	require.Equal(t, api.DrainReq{Targets: "3", Force: true}, undrained)
 	require.Equal(t, "Nov14 22:13  draining 2        bad disk                       n2\nNov14 22:13  drained  3        bad disk                       n3\n",
 		f.frond("resource", "drain", "-n").out)

@@ -255,7 +255,8 @@ type (
 	}
 )
 
-// Attach streams a job's events and output, from the beginning; with Follow until the job is inactive, else what there is.
+// Attach streams a job's events and output, from the beginning; with Follow until the job is inactive, else what there is. Of the output
+// of several attempts it begins with the one that runs, else with the latest; that of attempts before it never follows.
 var Attach = rpc.Method[AttachReq, AttachRep]{Topic: "job.attach", Stream: true, Idempotent: true}
 
 type (
@@ -283,6 +284,8 @@ type (
 		Stream uint8  `msgpack:"s"` // 1 stdout, 2 stderr
 		Offset int64  `msgpack:"o"`
 		Data   []byte `msgpack:"d"`
+		// Attempt is the run of the job that wrote it: a job that was lost, or failed and is tried again, writes from offset 0 anew. From 1.
+		Attempt uint32 `msgpack:"a,omitempty"`
 	}
 )
 

@@ -123,7 +123,7 @@ func (m *Machine) remark(a *array, t Target, exc Exception) {
 		}
 		if e == nil && a.isPending(idx) {
 			a.addSkip(idx, idx)
-			e = m.newElem(a, idx, 1)
+			e = m.newElem(a, idx, 1, 0)
 			e.state = jobspec.StateSched
 			a.pushAgain(e)
 		}

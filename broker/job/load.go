@@ -133,8 +133,7 @@ func (m *Machine) settle(c claim) {
 	if m.rerun(c.arr) {
 		attempt++ // this one may have been started
 	}
-	e := m.newElem(c.arr, c.row.Index, attempt)
-	e.fails = c.row.Failed
+	e := m.newElem(c.arr, c.row.Index, attempt, c.row.Failed)
 	if c.row.Node == "" { // an earlier attempt surely never ran, or failed
 		c.arr.pushAgain(e)
 		return

@@ -188,10 +188,8 @@ func (m *Machine) freeAllocs(e *elem) {
 func (m *Machine) retry(e *elem, t float64, ctx []byte) {
 	e.log.add(evRetry, max(t, e.log.last), ctx)
 	a := e.arr
-	if !m.rerun(a) || e.fails > 0 {
-		m.txn.Retried = append(m.txn.Retried, e.startRow(e.attempt+1, ""))
-	}
 	e.attempt++
+	m.txn.Retried = append(m.txn.Retried, e.startRow(e.attempt, ""))
 	e.state, e.parts, e.res, e.status, e.started, e.adopted = jobspec.StateSched, nil, nil, -1, false, false
 	e.held, e.wants, e.params = false, false, nil
 	a.drop(e)

@@ -62,7 +62,7 @@ func (m *Machine) takePending(a *array) *elem {
 		e = a.again[i]
 		a.removeAgain(i)
 	} else if idx := a.popEligible(); idx >= 0 {
-		e = m.newElem(a, idx, 1)
+		e = m.newElem(a, idx, 1, 0)
 		if !a.hiDirty {
 			a.hiDirty = true
 			m.dirty = append(m.dirty, a)
@@ -75,8 +75,8 @@ func (m *Machine) takePending(a *array) *elem {
 }
 
 // newElem makes an element's state. What an earlier leader may have started begins with a later attempt.
-func (m *Machine) newElem(a *array, idx int, attempt uint32) *elem {
-	e := &elem{arr: a, idx: idx, attempt: attempt, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
+func (m *Machine) newElem(a *array, idx int, attempt uint32, fails int) *elem {
+	e := &elem{arr: a, idx: idx, attempt: attempt, fails: fails, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
 	if a.wait != nil && a.wait.corr && a.eligible(idx) {
 		e.logCorr(m.now)
 	}
@@ -84,6 +84,9 @@ func (m *Machine) newElem(a *array, idx int, attempt uint32) *elem {
 		e.attempt = 2
 	}
 	if e.attempt > 1 {
+		if m.rerun(a) { // so that the next leader does not give this number to another attempt
+			m.txn.Retried = append(m.txn.Retried, e.startRow(e.attempt, ""))
+		}
 		e.log.addInt(evRestart, m.now, int64(e.attempt))
 	}
 	return e

@@ -23,6 +23,7 @@ type attach struct {
 	querying bool                // the store is being read, or waited for: live output waits in held
 	held     []job.OutputRow
 	attempt  uint32        // whose stored output is being read; 0 = the latest
+	newest   uint32        // attempt of which output was sent
 	pos      job.OutputPos // read so far
 	over     bool          // it has durably ended
 	clean    bool          // its last event was sent
@@ -82,6 +83,9 @@ func (s *Service) attachLive(x *attach, v job.View) {
 	}
 	// What came so far is in the store when the transaction now being filled is; what comes from now on is held until that was read.
 	x.querying = true
+	if x.want.Follow { // not one that begins meanwhile, whose output comes behind this one's
+		x.attempt = v.Fold.Attempt
+	}
 	s.whenDurable(func(*reactor.Out, error) { s.readAttach(x) })
 }
 
@@ -135,6 +139,9 @@ func (s *Service) sendOutput(x *attach, rows []job.OutputRow) {
 	rep, size := api.AttachRep{}, 0
 	for i := range rows {
 		o := &rows[i]
+		if o.Attempt < x.newest {
+			continue
+		}
 		k := streamKey{o.Attempt, o.Task, o.Stream}
 		end := o.Offset + int64(len(o.Data))
 		skip := x.sent[k] - o.Offset
@@ -142,8 +149,8 @@ func (s *Service) sendOutput(x *attach, rows []job.OutputRow) {
 			continue
 		}
 		skip = max(skip, 0)
-		x.sent[k] = end
-		rep.Output = append(rep.Output, api.Output{Task: o.Task, Stream: o.Stream, Offset: o.Offset + skip, Data: o.Data[skip:]})
+		x.sent[k], x.newest = end, o.Attempt
+		rep.Output = append(rep.Output, api.Output{Task: o.Task, Stream: o.Stream, Offset: o.Offset + skip, Data: o.Data[skip:], Attempt: o.Attempt})
 		if size += len(o.Data); size >= maxReply {
 			s.out.Next(x.req, rep)
 			rep, size = api.AttachRep{}, 0

@@ -81,3 +81,22 @@ func TestAFollowerThatComesAnewNamesWhatItKnows(t *testing.T) {
 	require.Equal(t, []int{5, 1}, []int{reps[1].Ended[0].Tag, reps[1].Ended[0].Index})
 	require.Empty(t, r.s.follows.byArray, "an array that has ended is forgotten")
 }
+
+func TestAttemptsUnderSeveralLeadersDiffer(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	id := r.submit(1)
+	for attempt := uint32(1); attempt <= 3; attempt++ {
+		it := r.run(id, int(attempt), 1)[0]
+		require.Equal(t, attempt, it.Ref.Attempt)
+		x := r.request(api.Attach.Topic, api.AttachReq{ID: id, Output: true, Follow: true})
+		r.request(api.ExecReport.Topic, api.ExecReportReq{Rank: 0, UUID: "u0", Session: 1, Records: []api.Record{
+			{Kind: api.RecOutput, Ref: it.Ref, Stream: 1, Data: []byte("out")}}})
+		require.Len(t, r.answers[x], 1, "only output of the attempt that runs, not that of one which was lost with its leader")
+		require.Equal(t, []api.Output{{Stream: 1, Attempt: attempt, Data: []byte("out")}}, r.answers[x][0].Body.(api.AttachRep).Output)
+		r.boot()
+		r.sync()
+	}
+	stored := r.request(api.Attach.Topic, api.AttachReq{ID: id, Output: true})
+	require.EqualValues(t, 3, r.answers[stored][0].Body.(api.AttachRep).Output[0].Attempt, "while it waits, the latest")
+}

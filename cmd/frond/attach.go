@@ -108,10 +108,9 @@ func (a *attacher) run(ctx context.Context) (jobEnd, error) {
 	}
 }
 
-// restart prepares for events and output that come again.
+// restart prepares for events that come again.
 func (a *attacher) restart() {
 	a.skip, a.seen = max(a.seen, a.skip), 0
-	a.out.restart()
 }
 
 // take handles one answer.

@@ -142,14 +142,18 @@ func TestRunOfAnArrayShowsAll(t *testing.T) {
 	require.Contains(t, f.frond("submit", "--watch", "-l", "--quiet", "--cc=1-3", "true").out, "ƒuZZybuNNz: 0: fuZZybuNNz out\n")
 }
 
+// of is a piece of standard output of one attempt.
+func of(attempt uint32, offset int64, data string) api.Output {
+	o := out(0, 1, offset, data)
+	o.Attempt = attempt
+	return o
+}
+
 func TestAttacherDropsWhatComesTwice(t *testing.T) {
 	var stdout, events = new(memory), 0
 	w := newOutputWriter(stdout, stdout, false)
-	for _, o := range []api.Output{out(0, 1, 0, "abc"), out(0, 1, 3, "d"), out(0, 1, 0, "second attempt ")} {
-		w.write(&o)
-	}
-	w.restart()
-	for _, o := range []api.Output{out(0, 1, 0, "abcd"), out(0, 1, 0, "second attempt goes on"), out(0, 1, 22, "!")} {
+	for _, o := range []api.Output{of(1, 0, "abc"), of(1, 3, "d"), of(2, 0, "second attempt "),
+		of(1, 0, "abcd"), of(2, 0, "second attempt goes on"), of(2, 22, "!"), of(1, 4, "late")} {
 		w.write(&o)
 	}
 	require.Equal(t, "abcdsecond attempt goes on!", stdout.text)

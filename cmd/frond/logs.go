@@ -128,12 +128,12 @@ func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobs
 	w := newOutputWriter(stdout, stderr, o.label)
 	w.prefix = e.idText(id) + ": "
 	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true, noFollow: !o.follow || kept != nil}
-	ends := map[[2]int]int64{} // of each stream, what was printed
+	ends := map[attemptStream]int64{} // what was printed
 	if o.json {
 		a.piece = func(p *api.Output) error { return writeJSON(e.stdout, o.pieceJSON(id, p)) }
 	} else if kept != nil {
 		a.piece = func(p *api.Output) error {
-			ends[[2]int{p.Task, int(p.Stream)}] = p.Offset + int64(len(p.Data))
+			ends[attemptStream{p.Attempt, p.Task, p.Stream}] = p.Offset + int64(len(p.Data))
 			w.write(p)
 			return nil
 		}
@@ -152,8 +152,15 @@ func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobs
 	return rest.goOn(ctx, e, c, id, ends)
 }
 
+// attemptStream is one stream of one task in one attempt of a job.
+type attemptStream struct {
+	attempt uint32
+	task    int
+	stream  uint8
+}
+
 // goOn follows a job whose streams were printed up to ends.
-func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id jobspec.ID, ends map[[2]int]int64) error {
+func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id jobspec.ID, ends map[attemptStream]int64) error {
 	stdout, stderr := e.stdout, e.stderr
 	switch {
 	case o.err:
@@ -165,7 +172,7 @@ func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id job
 	w.prefix = e.idText(id) + ": "
 	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true}
 	a.piece = func(p *api.Output) error {
-		if skip := ends[[2]int{p.Task, int(p.Stream)}] - p.Offset; skip > 0 {
+		if skip := ends[attemptStream{p.Attempt, p.Task, p.Stream}] - p.Offset; skip > 0 {
 			skip = min(skip, int64(len(p.Data)))
 			p.Offset, p.Data = p.Offset+skip, p.Data[skip:]
 		}

@@ -30,17 +30,18 @@ type streamKey struct {
 
 // taskStream is one stream of one task.
 type taskStream struct {
-	came int64  // bytes that came since the last restart
-	done int64  // bytes that were printed
-	part []byte // an unfinished line
-	mid  bool   // raw: an unfinished line has been written
+	attempt uint32 // of the job, that wrote last
+	ended   int64  // offset behind what was printed of this attempt
+	part    []byte // an unfinished line
+	mid     bool   // raw: an unfinished line has been written
 }
 
 func newOutputWriter(out, err io.Writer, label bool) *outputWriter {
 	return &outputWriter{out: out, err: err, label: label, streams: map[streamKey]*taskStream{}, tasks: map[uint8]int{}}
 }
 
-// write prints one piece.
+// write prints what was not printed yet of one piece, and nothing of attempts before the last: after a lost connection output comes again.
+// Attempt 0 is not of a job: all of it is printed.
 func (w *outputWriter) write(o *api.Output) {
 	key := streamKey{o.Task, o.Stream}
 	t := w.streams[key]
@@ -49,18 +50,18 @@ func (w *outputWriter) write(o *api.Output) {
 		w.streams[key] = t
 		w.tasks[o.Stream]++
 	}
-	t.came += int64(len(o.Data))
-	if fresh := t.came - t.done; fresh > 0 {
-		t.done = t.came
-		w.put(key, t, o.Data[max(0, int64(len(o.Data))-fresh):])
+	switch {
+	case o.Attempt < t.attempt:
+		return
+	case o.Attempt == 0:
+		w.put(key, t, o.Data)
+		return
+	case o.Attempt > t.attempt:
+		t.attempt, t.ended = o.Attempt, 0
 	}
-}
-
-// restart says that all output will come again from its beginning: what was printed is not printed again. (Offsets do not tell,
-// because each attempt of a job begins with 0.)
-func (w *outputWriter) restart() {
-	for _, t := range w.streams {
-		t.came = 0
+	if skip := max(t.ended-o.Offset, 0); skip < int64(len(o.Data)) {
+		t.ended = o.Offset + int64(len(o.Data))
+		w.put(key, t, o.Data[skip:])
 	}
 }
 

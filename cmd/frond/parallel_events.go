@@ -31,10 +31,10 @@ type parallelEvents struct {
 	list   []parallelEvent
 	chunks map[int]*parallelChunk
 	ended  map[*parallelJob]bool
-	epoch  int         // of the stream
-	since  map[int]int // chunk's tag → epoch in which it was submitted
-	stream *client.Stream[api.FollowRep]
-	again  bool // the stream was closed to be opened anew
+	epoch  int                           // of the stream
+	since  map[int]int                   // chunk's tag → epoch of the stream that tells of it; 0 = none
+	stream *client.Stream[api.FollowRep] // nil while it is being opened
+	again  bool                          // the stream is to be opened anew
 }
 
 // parallelEvent is the end of a job, a piece of output (live), or an error that ends all.
@@ -62,10 +62,12 @@ func newParallelEvents(c *client.Client, live bool) *parallelEvents {
 func (p *parallelEvents) open(ctx context.Context) (*client.Stream[api.FollowRep], error) {
 	p.mu.Lock()
 	p.epoch++
+	p.stream, p.again = nil, false
 	req := api.FollowReq{Key: fmt.Sprintf("%s-%d", p.key, p.epoch)}
 	for tag, c := range p.chunks {
 		if c.id != 0 {
 			req.Arrays = append(req.Arrays, api.FollowArray{ID: c.id, Tag: tag})
+			p.since[tag] = p.epoch
 		}
 	}
 	p.mu.Unlock()
@@ -78,28 +80,37 @@ func (p *parallelEvents) open(ctx context.Context) (*client.Stream[api.FollowRep
 		return nil, err
 	}
 	p.mu.Lock()
-	p.stream, p.again = s, false
+	p.stream = s
+	again := p.again // a chunk that the request does not name was submitted meanwhile
 	p.mu.Unlock()
+	if again {
+		s.Close()
+	}
 	return s, nil
 }
 
-// followKey is the key under which submissions are followed now.
-func (p *parallelEvents) followKey() string {
+// followKey is the key under which a chunk that is about to be submitted is followed; empty while no stream is open.
+func (p *parallelEvents) followKey(c *parallelChunk) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stream == nil {
+		return ""
+	}
+	p.since[c.tag] = p.epoch
 	return fmt.Sprintf("%s-%d", p.key, p.epoch)
 }
 
-// submitted: a chunk has its id. If the stream was lost meanwhile, the new one may not know the chunk: it is opened once more.
-func (p *parallelEvents) submitted(c *parallelChunk) {
+// submitted: a chunk has its id. If the stream was lost meanwhile, the new one does not know the chunk: it is opened once more.
+func (p *parallelEvents) submitted(c *parallelChunk, id jobspec.ID) {
 	p.mu.Lock()
+	c.id = id
 	missed := p.chunks[c.tag] != nil && p.since[c.tag] != p.epoch
 	if missed {
 		p.again = true
 	}
 	s := p.stream
 	p.mu.Unlock()
-	if missed {
+	if missed && s != nil {
 		s.Close()
 	}
 }
@@ -159,7 +170,7 @@ func (p *parallelEvents) take() []parallelEvent {
 func (p *parallelEvents) add(c *parallelChunk) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.chunks[c.tag], p.since[c.tag] = c, p.epoch
+	p.chunks[c.tag] = c
 }
 
 // remove forgets a chunk.
@@ -181,12 +192,8 @@ func (p *parallelEvents) onReply(rep *api.FollowRep) {
 		if j == nil || o.Stream < 1 || o.Stream > 2 {
 			continue
 		}
-		if o.Attempt > j.attempt { // an attempt that was lost with its node counts for nothing
-			if j.attempt > 0 && !p.live {
-				j.out[0].reset(p.spill)
-				j.out[1].reset(p.spill)
-			}
-			j.attempt = o.Attempt
+		if !p.counts(j, o.Attempt) {
+			continue
 		}
 		p.keep(j, int(o.Stream)-1, o.Data)
 		if p.live {
@@ -196,9 +203,28 @@ func (p *parallelEvents) onReply(rep *api.FollowRep) {
 	for i := range rep.Ended {
 		e := &rep.Ended[i]
 		if j := p.job(e.Tag, e.Index); j != nil {
+			p.counts(j, e.Attempt)
 			p.finish(j, outcomeOf(e))
 		}
 	}
+}
+
+// counts tells whether output of an attempt counts: an attempt that was lost, or whose end was lost with the leader, does not. What came of
+// earlier ones is forgotten, if it was not printed at once.
+func (p *parallelEvents) counts(j *parallelJob, attempt uint32) bool {
+	if attempt > j.attempt {
+		if j.attempt > 0 && !p.live {
+			j.forget(p.spill)
+		}
+		j.attempt = attempt
+	}
+	return attempt == j.attempt || p.live
+}
+
+// forget gives up what is kept of a job's output.
+func (j *parallelJob) forget(f *spillFile) {
+	j.out[0].reset(f)
+	j.out[1].reset(f)
 }
 
 func (p *parallelEvents) keep(j *parallelJob, stream int, data []byte) {
@@ -266,7 +292,7 @@ func (p *parallelEvents) catchUp(ctx context.Context) error {
 			req.IDs = append(req.IDs, c.id)
 		}
 		for _, j := range c.jobs {
-			j.stale = true
+			j.stale = j.stale || c.id != 0 || p.since[c.tag] != p.epoch
 		}
 	}
 	p.mu.Unlock()
@@ -306,6 +332,7 @@ func (p *parallelEvents) listEnded(ctx context.Context, req api.ListReq, byID ma
 			switch state := jobspec.State(info.State); {
 			case j == nil:
 			case state == jobspec.StateInactive:
+				p.counts(j, uint32(info.Attempt))
 				p.finish(j, outcomeOf(endOfInfo(info)))
 			case state == jobspec.StateCleanup:
 				ending = true
@@ -355,11 +382,10 @@ func (p *parallelEvents) attach(j *parallelJob, id jobspec.ID) error {
 		}
 		if n := s.Restarts(); n != restarts { // all comes from the beginning
 			restarts = n
-			j.out[0].reset(p.spill)
-			j.out[1].reset(p.spill)
+			j.forget(p.spill)
 		}
 		for i := range rep.Output {
-			if o := &rep.Output[i]; o.Stream == 1 || o.Stream == 2 {
+			if o := &rep.Output[i]; (o.Stream == 1 || o.Stream == 2) && p.counts(j, o.Attempt) {
 				p.keep(j, int(o.Stream)-1, o.Data)
 			}
 		}

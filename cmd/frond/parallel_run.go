@@ -298,12 +298,11 @@ func (r *parallelRun) takeSlot() int {
 // onSubmitted takes the answer to a submission.
 func (r *parallelRun) onSubmitted(ctx context.Context, s parallelSubmitted) {
 	r.submitting = false
-	s.chunk.id = s.id
 	if s.err == nil {
 		for _, j := range s.chunk.jobs {
 			r.trace(j)
 		}
-		r.events.submitted(s.chunk)
+		r.events.submitted(s.chunk, s.id)
 		if r.killed {
 			r.kill(ctx)
 		}

@@ -34,7 +34,7 @@ type shellRunner struct {
 	stepped []byte // of those with one: parameters are the line and the slot
 	env     []byte
 	watched bool
-	follow  func() string
+	follow  func(*parallelChunk) string
 }
 
 func newShellRunner(p *parallelPlan, e *env, local bool) (*shellRunner, error) {
@@ -175,7 +175,7 @@ func isProgram(file string) bool {
 // submit sends a chunk and returns its id.
 func (r *shellRunner) submit(ctx context.Context, c *client.Client, chunk *parallelChunk, step bool) (jobspec.ID, error) {
 	item := api.SubmitItem{Spec: r.spec, N: len(chunk.jobs), BCC: true, Urgency: 16, Env: 1, Watched: r.watched, Params: true,
-		Follow: r.follow(), Tag: chunk.tag}
+		Follow: r.follow(chunk), Tag: chunk.tag}
 	if step {
 		item.Spec = r.stepped
 	}

@@ -35,5 +35,6 @@ func (m *Machine) flushDemand() {
 		}
 		a.asked = want
 	}
+	clear(m.uneven) // else its room would hold on to arrays that have ended
 	m.uneven = m.uneven[:0]
 }

@@ -41,6 +41,7 @@ func (m *Machine) takeLogs() {
 		a.logDirty = false
 		m.txn.Logs = append(m.txn.Logs, LogRow{a.row.ID, a.row.Log})
 	}
+	clear(m.logs)
 	m.logs = m.logs[:0]
 }
 

@@ -199,6 +199,7 @@ func (m *Machine) TakeTxn() *Txn {
 			m.txn.Hi = append(m.txn.Hi, HiRow{a.row.ID, max(a.next, a.top)})
 		}
 	}
+	clear(m.dirty)
 	m.dirty = m.dirty[:0]
 	m.takeLogs()
 	f := m.next

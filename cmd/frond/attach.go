@@ -139,7 +139,7 @@ func (a *attacher) event(ev *api.Event) error {
 		return err
 	}
 	if a.state.fatal && !before && !a.quiet {
-		fmt.Fprintf(a.env.stderr, "%s: %s: exception: %s\n", a.verb, a.env.idText(a.id), a.state.exception)
+		fmt.Fprintf(a.env.stderr, "%s: %s: exception: %s\n", a.verb, a.env.idText(a.id), escaped(a.state.exception))
 	}
 	if ev.Name == "retry" && !a.quiet && a.env.isTerminal(a.env.stderr) {
 		fmt.Fprintf(a.env.stderr, "%s: %s: an attempt failed or was lost, the job runs again: %s\n", a.verb, a.env.idText(a.id), contextText(ev.Context))

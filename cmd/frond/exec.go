@@ -138,7 +138,7 @@ func (o *execOptions) pick(all []int, set idset.Set) (chosen []int, err error) {
 		}
 	}
 	if found < set.Len() {
-		err = fmt.Errorf("--rank %s: there are only %s", o.ranks, countText(len(all), "broker"))
+		err = fmt.Errorf("--rank %s: there is no such rank: the instance has %s", o.ranks, countText(len(all), "broker"))
 		if o.job != "" {
 			err = fmt.Errorf("--rank %s: job %s runs on %s", o.ranks, o.job, countText(len(all), "broker"))
 		}

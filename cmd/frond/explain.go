@@ -54,7 +54,7 @@ func (o *explainOptions) run(ctx context.Context, e *env, args []string) error {
 		if o.json {
 			err = writeJSON(e.stdout, x.json(id, text))
 		} else {
-			_, err = fmt.Fprintf(e.stdout, "%s %s.\n", x.subject(id), text)
+			_, err = fmt.Fprintf(e.stdout, "%s.\n", escaped(x.subject(id)+" "+text))
 		}
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (x *explanation) waiting() string {
 	case j.State == int(jobspec.StateSched) && j.Priority == 0 || text == "is held":
 		return "is held (urgency 0) and starts only after 'frond job urgency " + x.e.idText(jobView{JobInfo: j}.shown()) + " default'"
 	case text == "":
-		return "waits, and the scheduler has not said why"
+		return x.queueStopped()
 	case first == "needs":
 		return "cannot run: it " + text
 	case first != "waits" && first != "is":
@@ -190,6 +190,29 @@ func (x *explanation) waiting() string {
 		return text
 	}
 	return text + x.expected()
+}
+
+// queueStopped explains a wait of which the scheduler does not know.
+func (x *explanation) queueStopped() string {
+	rep, err := client.Call(x.ctx, x.c, api.Queues, api.Empty{})
+	if err == nil {
+		for i := range rep.Queues {
+			q := &rep.Queues[i]
+			if q.Name != x.rep.Job.Queue || q.Started {
+				continue
+			}
+			text, verb := "waits: the queue", "frond queue start"
+			if q.Name != "" {
+				text, verb = text+" "+q.Name, verb+" "+q.Name
+			}
+			text += " is stopped"
+			if q.StopReason != "" {
+				text += " (" + q.StopReason + ")"
+			}
+			return text + "; '" + verb + "' has it start jobs again"
+		}
+	}
+	return "waits, and the scheduler has not said why"
 }
 
 // expected is when it should start.

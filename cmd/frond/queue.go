@@ -151,8 +151,8 @@ func printQueueStatus(ctx context.Context, e *env, c *client.Client, names []str
 		if q.Name != "" {
 			prefix = q.Name + ": "
 		}
-		fmt.Fprintf(e.stdout, "%sJob submission is %s\n", prefix, onOff(q.Enabled, "enabled", "disabled", q.DisableReason))
-		fmt.Fprintf(e.stdout, "%sScheduling is %s\n", prefix, onOff(q.Started, "started", "stopped", q.StopReason))
+		fmt.Fprintf(e.stdout, "%sJob submission is %s\n", prefix, onOff(q.Enabled, "enabled", "disabled", escaped(q.DisableReason)))
+		fmt.Fprintf(e.stdout, "%sScheduling is %s\n", prefix, onOff(q.Started, "started", "stopped", escaped(q.StopReason)))
 		if verbose {
 			fmt.Fprintf(e.stdout, "%s%d jobs pending\n%s%d jobs running\n", prefix, q.Pending, prefix, q.Running)
 		}

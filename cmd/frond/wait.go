@@ -164,7 +164,7 @@ func outcome(rep *api.WaitRep) string {
 		s += ": " + how
 	}
 	if rep.Exception != "" {
-		s += ": exception: " + rep.Exception
+		s += ": exception: " + escaped(rep.Exception)
 	}
 	return s
 }

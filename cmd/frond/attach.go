@@ -27,11 +27,13 @@ type attacher struct {
 	piece    func(*api.Output) error // each piece of output instead of out; nil = out
 	noOutput bool
 	noFollow bool
-	quiet    bool // no messages about exceptions
+	quiet    bool   // no messages about exceptions
+	until    string // the event at which it stops, before the job's end; empty = none
 
 	seen  int // events of the stream so far
 	skip  int // events to skip: they came before a reconnection
 	state jobEnd
+	found bool // the event until has come
 }
 
 // jobEnd is what a job's events tell about its end.
@@ -105,6 +107,9 @@ func (a *attacher) run(ctx context.Context) (jobEnd, error) {
 		if err := a.take(&rep); err != nil {
 			return a.state, err
 		}
+		if a.found {
+			return a.state, a.out.finish()
+		}
 	}
 }
 
@@ -134,6 +139,7 @@ func (a *attacher) take(rep *api.AttachRep) error {
 }
 
 func (a *attacher) event(ev *api.Event) error {
+	a.found = a.found || a.until != "" && ev.Name == a.until
 	before := a.state.fatal
 	if err := a.state.step(ev); err != nil {
 		return err

@@ -128,12 +128,12 @@ func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobs
 	w := newOutputWriter(stdout, stderr, o.label)
 	w.prefix = e.idText(id) + ": "
 	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true, noFollow: !o.follow || kept != nil}
-	ends := map[attemptStream]int64{} // what was printed
+	shown := printed{}
 	if o.json {
 		a.piece = func(p *api.Output) error { return writeJSON(e.stdout, o.pieceJSON(id, p)) }
 	} else if kept != nil {
 		a.piece = func(p *api.Output) error {
-			ends[attemptStream{p.Attempt, p.Task, p.Stream}] = p.Offset + int64(len(p.Data))
+			shown.note(p)
 			w.write(p)
 			return nil
 		}
@@ -149,7 +149,7 @@ func (o *logsOptions) one(ctx context.Context, e *env, c *client.Client, id jobs
 	}
 	rest := *o
 	rest.tail = -1
-	return rest.goOn(ctx, e, c, id, ends)
+	return rest.goOn(ctx, e, c, id, shown)
 }
 
 // attemptStream is one stream of one task in one attempt of a job.
@@ -159,8 +159,24 @@ type attemptStream struct {
 	stream  uint8
 }
 
-// goOn follows a job whose streams were printed up to ends.
-func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id jobspec.ID, ends map[attemptStream]int64) error {
+// printed tells how far the streams of a job were printed: the offset behind the last byte of each.
+type printed map[attemptStream]int64
+
+func (m printed) note(p *api.Output) {
+	m[attemptStream{p.Attempt, p.Task, p.Stream}] = p.Offset + int64(len(p.Data))
+}
+
+// rest leaves of a piece what was not printed; false = nothing.
+func (m printed) rest(p *api.Output) bool {
+	if skip := m[attemptStream{p.Attempt, p.Task, p.Stream}] - p.Offset; skip > 0 {
+		skip = min(skip, int64(len(p.Data)))
+		p.Offset, p.Data = p.Offset+skip, p.Data[skip:]
+	}
+	return len(p.Data) > 0
+}
+
+// goOn follows a job of which some was printed.
+func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id jobspec.ID, shown printed) error {
 	stdout, stderr := e.stdout, e.stderr
 	switch {
 	case o.err:
@@ -172,11 +188,7 @@ func (o *logsOptions) goOn(ctx context.Context, e *env, c *client.Client, id job
 	w.prefix = e.idText(id) + ": "
 	a := &attacher{env: e, verb: "frond logs", client: c, id: id, out: w, quiet: true}
 	a.piece = func(p *api.Output) error {
-		if skip := ends[attemptStream{p.Attempt, p.Task, p.Stream}] - p.Offset; skip > 0 {
-			skip = min(skip, int64(len(p.Data)))
-			p.Offset, p.Data = p.Offset+skip, p.Data[skip:]
-		}
-		if len(p.Data) > 0 {
+		if shown.rest(p) {
 			w.write(p)
 		}
 		return nil

@@ -109,6 +109,9 @@ type foreground struct {
 
 	own      bool // the job is this command's: it ends when nobody reads its output
 	readOnly bool // pass on neither input nor signals
+
+	until string  // the event at which the command ends, before the job; empty = none
+	shown printed // output that is not to be printed again
 }
 
 // run returns nil for a job that completed, else an exitError with its exit code.
@@ -132,7 +135,15 @@ func (f *foreground) run(ctx context.Context) error {
 	}
 	out := newOutputWriter(f.env.stdout, f.env.stderr, f.label)
 	out.raw = f.raw
-	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events}
+	a := &attacher{env: f.env, verb: f.verb, client: f.client, id: f.id, out: out, events: f.events, until: f.until}
+	if f.shown != nil {
+		a.piece = func(p *api.Output) error {
+			if f.shown.rest(p) {
+				out.write(p)
+			}
+			return out.failed
+		}
+	}
 	end, err := a.run(ctx)
 	if f.back != nil {
 		f.back()

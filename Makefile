@@ -16,7 +16,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 # What the build needs is looked for once; bin/.deps remembers it.
 bin/.deps: scripts/deps.sh go.mod
@@ -39,6 +39,11 @@ test: build check ## all checks and tests
 	@scripts/testdeps.sh
 	go test -timeout 10m $$(go list ./... | grep -v /test/)
 	FROND_FULL=1 go test -count=1 -p 1 -timeout 40m ./test/...
+
+.PHONY: test-slurm
+test-slurm: build ## the tests in allocations of a real Slurm, set up on this host (as root, on Debian)
+	@scripts/testdeps.sh
+	go test -count=1 -timeout 10m ./test/slurm -v
 
 bin/tools/staticcheck-$(STATICCHECK):
 	@mkdir -p bin/tools

@@ -8,6 +8,7 @@ declare -A packages=(
 	[parallel]="parallel"
 	[cargo]="cargo"
 	[pip3]="python3-pip"
+	[slurmd]="slurm-wlm munge"
 )
 
 missing=()

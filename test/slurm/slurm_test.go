@@ -1,0 +1,201 @@
+package slurm
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSlurm has one cluster for all.
+func TestSlurm(t *testing.T) {
+	c := start(t)
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *cluster)
+	}{
+		{"from a batch script", fromScript},
+		{"options of sbatch that srun would read too", options},
+		{"from a shell of salloc", fromShell},
+		{"by srun once per node", oncePerNode},
+		{"check and dry-run", check},
+		{"no more than was granted", granted},
+		{"a node is set down", nodeDown},
+		{"scancel, and on in another allocation", cancelAndRecover},
+		{"two instances in one allocation", two},
+		{"MPI", mpi},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			c.t = t
+			part.test(t, c)
+			c.clean()
+		})
+	}
+	c.t = t
+}
+
+func fromScript(t *testing.T, c *cluster) {
+	out := c.finish("script", c.batch("script", "--no-kill -N4 -n4 -c2", `frond start sh -c '
+		frond resource list -s free
+		frond overlay status
+		frond submit --quiet --wait --cc=1-1000 true && frond jobs -a -n -o "{status}" | sort | uniq -c
+		srun -N4 -n4 sh -c "echo own srun on \$SLURMD_NODENAME"
+		squeue -h -o "squeue shows %i"
+		frond run -N4 -n4 sh -c "env | grep -E ^SLURM\|^FROND_OUTER" | sort | uniq -c
+		exit 5'
+	echo "exit code $?"`))
+	require.Contains(t, out, " n[0-3]")
+	require.Regexp(t, `(?m)^3 +n3 .*online`, out)
+	require.Contains(t, out, "1000 COMPLETED")
+	for i := range 4 {
+		require.Contains(t, out, fmt.Sprintf("own srun on n%d", i))
+	}
+	require.Contains(t, out, "squeue shows")
+	require.Contains(t, out, "4 FROND_OUTER_JOBID=")
+	require.Contains(t, out, "4 SLURM_CONF=")
+	require.NotContains(t, out, " SLURM_JOB", "jobs do not see the allocation")
+	require.NotContains(t, out, "SLURMD_NODENAME=")
+	require.Contains(t, out, "exit code 5")
+}
+
+// options must not reach the srun that starts brokers.
+func options(t *testing.T, c *cluster) {
+	hosts := filepath.Join(c.dir, "hosts")
+	require.NoError(t, os.WriteFile(hosts, []byte("n0\nn1\nn2\nn3\n"), 0o644))
+	c.env = append(c.env, "SLURM_HOSTFILE="+hosts)
+	defer func() { c.env = c.env[:len(c.env)-1] }()
+	for i, opts := range []string{"-N4 --mem-per-cpu=50", "-N4 --mem=200", "-N4 --ntasks-per-node=8", "-N4 -n4 -c 2", "-N4 -n4 --distribution=arbitrary", "-N4 -n4 --export=NONE"} {
+		name := fmt.Sprintf("options%d", i)
+		script := "export PATH=" + os.Getenv("PATH") + "\n"
+		for _, kv := range c.env { // --export=NONE takes all away
+			if n, v, _ := strings.Cut(kv, "="); strings.HasPrefix(n, "FROND") || n == "PATH" || n == "SLURM_CONF" {
+				script += fmt.Sprintf("export %s=%s\n", n, v)
+			}
+		}
+		// SLURM_MEM_PER_NODE beside SLURM_MEM_PER_CPU is what makes srun fail by itself
+		script += "export SLURM_MEM_PER_NODE=100 SLURM_MEM_PER_CPU=10 SLURM_GPUS_PER_TASK=1\nfrond start frond run -N4 -n4 sh -c 'echo in ${FROND_URI%/local}'"
+		out := c.finish(name, c.batch(name, "--no-kill "+opts, script))
+		require.Equal(t, 4, strings.Count(out, "in local:"), "sbatch %s\n%s", opts, out)
+	}
+}
+
+func fromShell(t *testing.T, c *cluster) {
+	out, code := c.shell(`salloc -Q --no-kill -N4 frond start sh -c 'frond resource list -s free; frond overlay status; frond run -N4 -n4 echo hello </dev/null; cat; exit 3' <<X
+standard input
+X`)
+	require.Equal(t, 3, code, out)
+	require.Contains(t, out, " n[0-3]")
+	require.Equal(t, 4, strings.Count(out, "hello"))
+	require.Contains(t, out, "standard input")
+	require.Regexp(t, `(?m)^4 +n3 `, out, "the leader is beside the nodes")
+}
+
+func oncePerNode(t *testing.T, c *cluster) {
+	for _, opts := range []string{"-N4 -n4 --mpi=none", "-N4 -n4 --mpi=pmi2", "-N4 -n8 --mpi=none"} {
+		out, code := c.shell("srun " + opts + ` frond start sh -c 'echo one leader; frond resource list -s free; frond run -N4 -n4 echo hello; env | grep -c SLURM_STEP; exit 4'`)
+		require.Equal(t, 4, code, "%s\n%s", opts, out)
+		require.Equal(t, 1, strings.Count(out, "one leader"), "%s: never n singletons\n%s", opts, out)
+		require.Equal(t, 4, strings.Count(out, "hello"), "%s\n%s", opts, out)
+		require.Contains(t, out, " n[0-3]", opts)
+		require.Contains(t, out, "\n0\n", "the program is in no step")
+	}
+}
+
+func check(t *testing.T, c *cluster) {
+	out, code := c.shell("salloc -Q --no-kill -N4 frond start --check")
+	require.Zero(t, code, out)
+	for i := range 4 {
+		require.Regexp(t, fmt.Sprintf(`(?m)^%d +n%d .* slurm .* tcp://`, i+1, i), out)
+	}
+	out, code = c.shell("salloc -Q --no-kill -N4 frond start --dry-run true")
+	require.Zero(t, code, out)
+	require.Contains(t, out, "shell of job")
+	require.Contains(t, out, "srun -N 4 -n 4 -w 'n[0-3]'")
+}
+
+// granted: one of n0's cpus, and 100 MiB for it.
+func granted(t *testing.T, c *cluster) {
+	out, code := c.shell("salloc -Q -N1 -n1 --mem-per-cpu=70 frond start sh -c 'frond resource R'")
+	require.Zero(t, code, out)
+	require.Contains(t, out, `"core":"0"`)
+	require.Contains(t, out, "70")
+	out = c.finish("one", c.batch("one", "-N1 -n1 --mem-per-cpu=70", "frond start frond resource R"))
+	require.Contains(t, out, `"core":"0"`)
+	require.Contains(t, out, "n0")
+}
+
+// nodeDown: the instance goes on without the node if the job has --no-kill.
+func nodeDown(t *testing.T, c *cluster) {
+	id := c.batch("down", "--no-kill -N4 -n4", `frond start sh -c '
+		echo x >down-ready
+		until frond resource list -s down | grep -q " n2"; do sleep 0.1; done
+		until frond overlay status | grep -q " dead "; do sleep 0.1; done
+		frond run -N3 -n3 echo still here'`)
+	c.await("down-ready")
+	c.sh("scontrol update node=n2 state=down reason=test")
+	out := c.finish("down", id)
+	c.sh("scontrol update node=n2 state=resume")
+	require.Contains(t, out, "on node n2) died", out)
+	require.Equal(t, 3, strings.Count(out, "still here"), out)
+}
+
+// cancelAndRecover: each job appends to a file when it ends, so that one that ran again would show. Slurm sends TERM to all processes
+// that it knows, jobs of Frond too: these do not mind.
+func cancelAndRecover(t *testing.T, c *cluster) {
+	script := `frond start --statedir state sh -c '
+		if [ ! -s jobs ]; then
+			frond submit --cc=1-400 sh -c "trap : TERM; sleep 0.1; echo \$FROND_JOB_CC >>$PWD/ended" >jobs
+			while [ $(wc -l <ended) -lt 50 ]; do sleep 0.05; done
+			echo x >half; sleep 1000
+		fi
+		frond wait $(cat jobs) && echo all have ended'`
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "ended"), nil, 0o644))
+	id := c.batch("first", "--no-kill -N4 -n4", script)
+	c.await("half")
+	c.sh("scancel %s", id)
+	out := c.finish("first", id)
+	require.Contains(t, out, "jobs that have not ended stay in")
+	c.clean()
+	out = c.finish("second", c.batch("second", "--no-kill -N4 -n4", script))
+	require.Contains(t, out, "all have ended")
+	text, err := os.ReadFile(filepath.Join(c.dir, "ended"))
+	require.NoError(t, err)
+	seen := map[string]int{}
+	for line := range strings.FieldsSeq(string(text)) {
+		seen[line]++
+	}
+	require.Len(t, seen, 400, "no job is lost")
+	again := 0
+	for _, n := range seen {
+		again += n - 1
+	}
+	require.LessOrEqual(t, again, 8, "only what had written and not yet ended may run again")
+}
+
+func two(t *testing.T, c *cluster) {
+	out := c.finish("two", c.batch("two", "--no-kill -N4 -n4", `
+		frond start --name one frond run -N4 -n4 echo first &
+		frond start --name two frond run -N4 -n4 echo second &
+		wait`))
+	require.Equal(t, 4, strings.Count(out, "first"), out)
+	require.Equal(t, 4, strings.Count(out, "second"), out)
+}
+
+func mpi(t *testing.T, c *cluster) {
+	cc, err := exec.LookPath("mpicc.mpich")
+	if err != nil {
+		t.Skip("SKIP: needs mpicc.mpich: scripts/testdeps.sh installs it as root")
+	}
+	bin := filepath.Join(c.dir, "trial")
+	text, err := exec.Command(cc, "-o", bin, "../mpi/testdata/trial.c").CombinedOutput()
+	require.NoError(t, err, "%s", text)
+	began := time.Now()
+	out := c.finish("mpi", c.batch("mpi", "--no-kill -N4 -n8 --ntasks-per-node=2", "frond start frond run -N4 -n8 "+bin))
+	require.Contains(t, out, "of 8:", "%v", time.Since(began))
+	require.Equal(t, 8, strings.Count(out, " of 8:"), out)
+}

@@ -101,6 +101,9 @@ func (s *schema) checkObject(at string, v map[string]any) error {
 
 // infer is a schema for what was seen; free objects have keys that are data.
 func infer(at string, seen []any, free map[string]bool) *schema {
+	if free["*"+at] { // anything
+		return &schema{}
+	}
 	s := &schema{}
 	var names []string
 	var items []any

@@ -36,3 +36,15 @@ func (m *Machine) partPosted(e *elem, p *part, rec *Record) {
 		return
 	}
 }
+
+// prologFailed is the type of the exception by which a broker says that a prolog failed.
+const prologFailed = "prolog"
+
+// suspect tells of the nodes on which a prolog failed.
+func (m *Machine) suspect(e *elem, p *part, rec *Record) {
+	s := Suspect{Job: e.id(), Note: rec.Note}
+	for i := range p.parts {
+		s.Nodes = append(s.Nodes, p.parts[i].Node)
+	}
+	m.out.Suspects = append(m.out.Suspects, s)
+}

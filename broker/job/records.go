@@ -42,7 +42,7 @@ func (m *Machine) onRecord(r *rank, rec *Record) {
 			m.out.Streamed = append(m.out.Streamed, row)
 		}
 	case Excepted:
-		m.partFailed(e, rec)
+		m.partFailed(e, p, rec)
 	case Posted:
 		m.partPosted(e, p, rec)
 	case Ended:
@@ -70,13 +70,16 @@ func (m *Machine) partStarted(e *elem, p *part, t float64) {
 // leaseEnded is the type of the exception by which a broker says that it killed a run because its lease ended.
 const leaseEnded = "lease"
 
-func (m *Machine) partFailed(e *elem, rec *Record) {
+func (m *Machine) partFailed(e *elem, p *part, rec *Record) {
 	if rec.Type == leaseEnded {
 		e.lost, e.ran = orElse(rec.Note, "its lease ended"), true
 		return
 	}
 	if e.failed == 0 {
 		e.failed = rec.Status
+	}
+	if rec.Type == prologFailed {
+		m.suspect(e, p, rec)
 	}
 	m.raise(e, Exception{rec.Type, rec.Severity, rec.Note}, rec.Time)
 	if rec.Severity == 0 {

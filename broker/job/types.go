@@ -218,6 +218,7 @@ type Actions struct {
 	Spans      []Target      // elements that never ran and whose end is durable
 	Lookups    []Lookup      // to be answered by Looked
 	Done       []*ArrayState // arrays all of whose elements have ended, durably
+	Suspects   []Suspect     // parts whose prolog failed
 	Touched    []jobspec.ID  // watched elements with new events
 	Streamed   []OutputRow   // output of watched elements, and of those of followed arrays
 	Finished   []Finished    // elements of followed arrays that have ended; it is not durable yet
@@ -245,6 +246,12 @@ type (
 		Duration float64
 		Ends     []AllocEnd
 		Runs     []RankRuns
+	}
+	// Suspect is nodes of a broker on which a job's prolog failed, and what is said of it.
+	Suspect struct {
+		Nodes []int
+		Job   jobspec.ID
+		Note  string
 	}
 	// AllocEnd is when an allocation is expected to end, epoch seconds; 0 = unknown.
 	AllocEnd struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource/idset"
 )
 
 // apply carries out the machine's orders, the scheduler's first.
@@ -26,10 +27,26 @@ func (s *Service) apply(a *job.Actions) {
 		s.out.Call(reactor.Call{Topic: api.ExecKill.Topic, Target: k.Rank, NoReply: true,
 			Body: api.ExecKillReq{Session: k.Session, Runs: refs(k.Runs), Signal: k.Signal, End: k.End}})
 	}
+	for i := range a.Suspects {
+		s.drain(&a.Suspects[i])
+	}
 	s.tell(a)
 	for _, l := range a.Lookups {
 		s.lookInto(l)
 	}
+}
+
+// drain takes nodes on which a prolog failed out of use, if it is asked for.
+func (s *Service) drain(p *job.Suspect) {
+	if !s.cfg.Drain {
+		return
+	}
+	var nodes idset.Set
+	for _, n := range p.Nodes {
+		nodes.Add(n)
+	}
+	s.out.Call(reactor.Call{Topic: api.ResourceDrain.Topic, Target: wire.Any, NoReply: true,
+		Body: api.DrainReq{Targets: nodes.String(), Reason: p.Note + " (job " + p.Job.String() + ")"}})
 }
 
 func (s *Service) toSched(a *job.Actions) {

@@ -27,6 +27,7 @@ type Config struct {
 	Counters resource.Counters
 	Prolog   string // for sh, on each node of a job before its tasks; "" = none
 	Epilog   string // after them
+	Drain    bool   // drain the nodes on which a prolog fails
 	Now      time.Time
 	Queues   []jobspec.Queue // nil = one without a name
 }

@@ -21,6 +21,7 @@ import (
 // startOptions is what the user asks of `frond start`.
 type startOptions struct {
 	prolog, epilog string
+	prologFail     string
 	brokers        int
 	fanout         int
 	statedir       string
@@ -106,6 +107,7 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
 	f.StringVar(&o.transport, "transport", boot.Unix, "how brokers talk: unix (sockets of this host) or zmq (ZeroMQ with CURVE)")
 	f.StringVar(&o.prolog, "prolog", "", "run `COMMAND` (for sh) on each node of a job before its tasks; if it fails the job does")
+	f.StringVar(&o.prologFail, "prolog-fail", "exception", "when it fails: exception (the job fails), or drain (its nodes are drained, too)")
 	f.StringVar(&o.epilog, "epilog", "", "run `COMMAND` (for sh) on each node of a job after its tasks")
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
@@ -134,6 +136,8 @@ func (o *startOptions) check() error {
 		return errors.New("--recover needs --statedir")
 	case o.oversub < 1 || o.oversub > maxOversubscribe:
 		return fmt.Errorf("--oversubscribe %d: must be 1 to %d", o.oversub, maxOversubscribe)
+	case o.prologFail != "exception" && o.prologFail != "drain":
+		return fmt.Errorf("--prolog-fail=%s: must be exception or drain", o.prologFail)
 	case o.onExit == "keep" && o.statedir == "":
 		return errors.New("--on-exit=keep needs --statedir: there is no other place to keep jobs in")
 	case o.onExit != "wait" && o.onExit != "cancel" && o.onExit != "keep":
@@ -237,7 +241,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Transport: o.transport,
+	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

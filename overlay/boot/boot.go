@@ -27,6 +27,7 @@ type Info struct {
 	Policy    string   `json:"policy"`             // of the scheduler
 	Prolog    string   `json:"prolog,omitempty"`   // for sh: runs on each node of a job before its tasks
 	Epilog    string   `json:"epilog,omitempty"`   // after them
+	Drain     bool     `json:"drain,omitempty"`    // drain nodes on which a prolog fails
 	Counters  []string `json:"counters,omitempty"` // named counters, NAME=N each
 	Queues    []string `json:"queues,omitempty"`   // named queues, as frond start --queue has them
 	Start     float64  `json:"start"`              // epoch seconds

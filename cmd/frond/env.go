@@ -93,7 +93,7 @@ func (e *env) report(cmd *cobra.Command, err error) {
 	if errors.As(err, &x) && x.Err == nil {
 		return
 	}
-	hint, text := "", err.Error()
+	hint, text := "", plainer(err.Error())
 	if strings.HasPrefix(text, "accepts ") || strings.HasPrefix(text, "requires at least ") {
 		hint = "; usage: " + cmd.UseLine() // the parser counts arguments and does not say which
 	}

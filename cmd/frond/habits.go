@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/frond-hpc/frond/config"
@@ -127,6 +128,22 @@ func nearest(typed string, words []string) string {
 		}
 	}
 	return best
+}
+
+// plainer puts a message of the parser of command lines in the words of this command. It is called for errors only, so that no command
+// pays for the expressions.
+func plainer(text string) string {
+	if m := regexp.MustCompile(`^if any flags in the group .*; \[(.*)\] were all set$`).FindStringSubmatch(text); m != nil {
+		return "--" + strings.Join(strings.Fields(m[1]), " and --") + " cannot be combined"
+	}
+	for _, t := range [][2]string{
+		{`^(invalid argument .*): strconv\.ParseU?[iI]nt: .*$`, "$1: it must be a whole number"},
+		{`^(invalid argument .*): strconv\.\w+: .*$`, "$1"},
+		{`^unknown command (".*") for "(frond .*)"$`, "$1 is one argument too many; '$2 --help' tells what there is"},
+	} {
+		text = regexp.MustCompile(t[0]).ReplaceAllString(text, t[1])
+	}
+	return text
 }
 
 // unknownOption adds to the parser's message which option may be meant.

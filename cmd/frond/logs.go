@@ -63,6 +63,8 @@ func (o *logsOptions) run(ctx context.Context, e *env, args []string) error {
 		return unknownJob(err, args)
 	}
 	switch {
+	case o.tail < -1:
+		return errors.New("--tail must not be negative")
 	case o.follow && len(ids) > 1 && o.tail >= 0:
 		return fmt.Errorf("--follow with --tail takes one job; %d are named", len(ids))
 	case o.follow && len(ids) > 1 && !o.json:

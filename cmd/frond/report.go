@@ -84,6 +84,9 @@ func (o *reportOptions) run(ctx context.Context, e *env, c *client.Client, args 
 	l := &jobListing{ctx: ctx, c: c, req: req}
 	defer l.close()
 	r := &report{now: float64(now.UnixNano()) / 1e9, ascii: e.asciiIDs(), groups: map[reportKey]*reportGroup{}}
+	if len(req.IDs) > 1 {
+		r.seen = map[jobspec.ID]bool{}
+	}
 	if err := eachJob(l.next, r.add); err != nil {
 		return unknownJob(err, args)
 	}
@@ -104,6 +107,7 @@ type report struct {
 	now    float64
 	ascii  bool
 	groups map[reportKey]*reportGroup
+	seen   map[jobspec.ID]bool // where jobs are named, which can name one twice; else nil
 }
 
 // reportKey names a group: an array, or all single jobs of a name.
@@ -133,6 +137,12 @@ type reportGroup struct {
 }
 
 func (r *report) add(j *api.JobInfo) error {
+	if r.seen != nil {
+		if r.seen[j.ID] {
+			return nil
+		}
+		r.seen[j.ID] = true
+	}
 	key := reportKey{array: j.Array}
 	if j.Array == 0 {
 		key.name = j.Name

@@ -77,7 +77,10 @@ func (o *brokerOptions) serve(ctx context.Context, e *env, info *boot.Info) erro
 	p := &brokerProcess{info: info, rank: int32(o.rank), again: o.again, log: newLog(e.stderr), rush: tuneRush(e)}
 	return p.run(ctx, func(b *broker.Broker, cancel context.CancelCauseFunc) (release func()) {
 		go watchSupervisor(cancel)
-		return catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })
+		return catchTermination(func(sig os.Signal) {
+			p.driver.Interrupted()
+			b.Shutdown(!info.TempState, sig.String())
+		})
 	})
 }
 

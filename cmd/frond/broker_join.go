@@ -183,7 +183,10 @@ func (m *membership) serve(ctx context.Context, e *env) error {
 	p := &brokerProcess{info: &info, rank: int32(m.place.Rank), member: m, log: newLog(e.stderr), rush: tuneRush(e)}
 	return p.run(ctx, func(b *broker.Broker, cancel context.CancelCauseFunc) (release func()) {
 		go m.watch(b, cancel)
-		return catchTermination(func(sig os.Signal) { m.terminated(b, sig) })
+		return catchTermination(func(sig os.Signal) {
+			p.driver.Interrupted()
+			m.terminated(b, sig)
+		})
 	})
 }
 

@@ -22,6 +22,7 @@ type Config struct {
 	URI      string          // of the local broker: FROND_URI
 	JobPath  string          // FROND_JOB_ID_PATH of the job that this instance is; "" at the top
 	Env      []string        // NAME=value for every task, such as FROND_OUTER_JOBID
+	Outer    bool            // an outer scheduler may send SIGTERM to all processes here (hold.go)
 	MaxIdle  time.Duration   // a spawner idle for so long is ended; default 10 s
 	Rush     func(on bool)   // if set, told from a goroutine of the driver when many short tasks begin to come, and when they cease to
 }
@@ -44,7 +45,10 @@ type Driver struct {
 	gate   *sync.Cond // on mu: paused or closed changed
 	closed bool
 	dozing bool // the poller waits for a kick
-	rush   rush
+
+	interrupted bool // this process got SIGTERM
+	held        map[exec.RunID][]exec.TaskEvent
+	rush        rush
 
 	limited  map[exec.RunID]*job // with memory limits
 	watching bool                // a goroutine looks at them
@@ -161,6 +165,7 @@ func (d *Driver) signal(e exec.Signal) {
 	var hit []*task
 	var on []*slot
 	if j := d.jobs[e.Run]; j != nil {
+		j.told = j.told || ends(sig)
 		for i := range j.tasks {
 			t := &j.tasks[i]
 			switch {
@@ -174,6 +179,9 @@ func (d *Driver) signal(e exec.Signal) {
 	d.mu.Unlock()
 	for i, t := range hit {
 		on[i].signal(t, sig)
+	}
+	if d.cfg.Outer && ends(sig) {
+		d.unhold(e.Run, true)
 	}
 }
 

@@ -18,6 +18,7 @@ type job struct {
 	prep  *prepared
 	tasks []task
 	left  int    // tasks that have not ended; guarded by Driver.mu
+	told  bool   // to end, by a signal through the driver; guarded by it too
 	tmp   string // of a job of several tasks; those of one use their slot's
 	pmi   *wireUp
 	files files // opened by the launching goroutine

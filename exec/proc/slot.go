@@ -185,7 +185,7 @@ func (s *slot) finished(r *spawner.Report) {
 	} else {
 		s.d.retire(s)
 	}
-	s.d.tell(ev)
+	s.d.tellEnd(t, ev)
 }
 
 // collect tells the last output of a dead task.

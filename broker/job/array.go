@@ -19,8 +19,8 @@ type array struct {
 	row     ArrayRow
 	spec    *Spec
 	env     *Env
-	values  *idset.Set // of row.CC, parsed when first needed
-	indexes *idset.Set // of row.Indexes, too
+	values  *idset.Index // of row.CC, parsed when first needed
+	indexes *idset.Index // of row.Indexes, too
 	params  *paramState
 	next    int     // first index never started
 	skip    []Span  // indexes ≥ next that are not pending, ascending and disjoint
@@ -232,7 +232,7 @@ func (a *array) cc(idx int) string {
 		if err != nil {
 			return "" // was checked at submission
 		}
-		a.values = &set
+		a.values = set.Index()
 	}
 	v, _ := a.values.Nth(a.shown(idx))
 	return strconv.Itoa(v)

@@ -172,3 +172,33 @@ func TestTimeLimits(t *testing.T) {
 	require.Equal(t, []RankRuns{{Rank: 0, Session: 1, Runs: []RunKey{run.Key}}}, a.Limits[0].Runs)
 	require.InDelta(t, float64(s.now.Unix())+90, a.Limits[0].Ends[0].End, 2)
 }
+
+func TestALongJobDoesNotHoldOnToThoseThatWaitedForIt(t *testing.T) {
+	s := newStage(t)
+	long, _ := s.submit(1, nil)
+	run := s.allocate(long).Starts[0].Runs[0].Key
+	s.step(Reported{Rank: 0, UUID: "u", Session: 1, Records: []Record{{Kind: Started, Key: run, Time: 1800000000}}})
+	for range 100 {
+		id, a := s.submit(1, []DependTarget{{Array: long, N: 1}}, jobspec.Dependency{Scheme: "afterstart", Value: "f1"})
+		require.Equal(t, 1, queued(a))
+		s.end(s.allocate(id).Starts[0].Runs[0].Key, 0)
+	}
+	require.Less(t, len(s.m.arrays[long].followers), 10)
+}
+
+func TestEachElementsFollowerHearsOfItsEnd(t *testing.T) {
+	s := newStage(t)
+	first, _ := s.submit(20, nil)
+	var waiting []jobspec.ID
+	for i := range 20 {
+		id, a := s.submit(1, []DependTarget{{Array: first, N: 20, Elements: idset.Of(i)}}, jobspec.Dependency{Scheme: "afterok", Value: "f1"})
+		require.Zero(t, queued(a))
+		waiting = append(waiting, id)
+	}
+	for i := range 20 {
+		run := s.allocate(first).Starts[0].Runs[0].Key
+		a := s.end(run, 0)
+		require.Len(t, a.Queue, 1)
+		require.Equal(t, waiting[i], a.Queue[0].Array)
+	}
+}

@@ -2,9 +2,16 @@ package job
 
 import "github.com/frond-hpc/frond/jobspec"
 
-func (m *Machine) onCommitted() {
+// oldest takes the transaction out that was taken first.
+func (m *Machine) oldest() *inflight {
 	f := m.taken[0]
+	m.taken[0] = nil // else its rows stay as long as the room for it
 	m.taken = m.taken[1:]
+	return f
+}
+
+func (m *Machine) onCommitted() {
+	f := m.oldest()
 	for _, a := range f.arrays {
 		a.durable = true
 		m.adjust(a)
@@ -85,8 +92,7 @@ func (m *Machine) maybeDone(a *array) {
 // onRefused forgets the submissions of a transaction that could not be written, and the parameters that were uploaded, and puts the rest
 // before what came since.
 func (m *Machine) onRefused() {
-	f := m.taken[0]
-	m.taken = m.taken[1:]
+	f := m.oldest()
 	gone := make(map[jobspec.ID]bool, len(f.arrays))
 	for _, a := range f.arrays {
 		gone[a.row.ID] = true

@@ -230,7 +230,7 @@ func (m *Machine) listenFor(a *array, i int, d *depend) {
 	}
 	t := m.arrays[d.to.Array]
 	if t != nil {
-		t.followers = append(t.followers, follower{a, i})
+		m.follow(t, follower{a, i})
 		if d.Scheme == "afterstart" {
 			for _, e := range append(t.sortedActive(), t.again...) {
 				if e.begun {
@@ -293,9 +293,31 @@ func (m *Machine) begins(a *array) {
 
 // tellFollowers tells those that depend on a how elements of it ended, durably.
 func (m *Machine) tellFollowers(a *array, o Outcome) {
-	for _, f := range slices.Clone(a.followers) {
-		m.outcome(f.arr, f.dep, o)
+	over := false
+	for _, f := range a.followers {
+		if m.over(f) {
+			over = true
+		} else if o.Lo < o.Hi || f.arr.wait.deps[f.dep].to.Elements.Has(o.Lo) {
+			m.outcome(f.arr, f.dep, o)
+		}
 	}
+	if over {
+		a.followers = slices.DeleteFunc(a.followers, m.over)
+	}
+}
+
+// follow has f told of t's elements. Those that are over go before there is more room: a job that runs for months does not hold on to all
+// that ever waited for its start.
+func (m *Machine) follow(t *array, f follower) {
+	if len(t.followers) == cap(t.followers) {
+		t.followers = slices.DeleteFunc(t.followers, m.over)
+	}
+	t.followers = append(t.followers, f)
+}
+
+// over tells whether a dependency need not be told of anything more.
+func (m *Machine) over(f follower) bool {
+	return m.arrays[f.arr.row.ID] != f.arr || f.arr.wait.deps[f.dep].done
 }
 
 // tellBegun tells those that wait for a's start that an element has started.
@@ -304,7 +326,7 @@ func (m *Machine) tellBegun(e *elem) {
 		return
 	}
 	e.begun = true
-	for _, f := range slices.Clone(e.arr.followers) {
+	for _, f := range e.arr.followers {
 		if f.arr.wait.deps[f.dep].Scheme == "afterstart" {
 			m.outcome(f.arr, f.dep, Outcome{Lo: e.idx, Hi: e.idx, Ran: true})
 		}

@@ -47,12 +47,13 @@ func (m *Machine) endFailing() {
 	if m.gated() {
 		return
 	}
-	for len(m.failing) > 0 {
-		a := m.failing[0]
-		m.failing = m.failing[1:]
+	for i := 0; i < len(m.failing); i++ {
+		a := m.failing[i]
 		if a.ended < a.row.N {
 			note := fmt.Sprintf("%d of %d elements of the array failed (--max-fails=%d)", a.fails, a.row.N, a.spec.Job.Array.MaxFails)
 			m.end0(a, Target{a.row.ID, 0, a.row.N - 1}, Exception{"cancel", 0, note}, 0)
 		}
 	}
+	clear(m.failing) // else its room would hold on to arrays that have ended
+	m.failing = m.failing[:0]
 }

@@ -55,7 +55,7 @@ func (a *array) shown(idx int) int {
 		if err != nil {
 			return idx // it was written by String
 		}
-		a.indexes = &set
+		a.indexes = set.Index()
 	}
 	i, _ := a.indexes.Nth(idx)
 	return i

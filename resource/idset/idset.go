@@ -231,6 +231,32 @@ func (s Set) Nth(i int) (int, bool) {
 	return 0, false
 }
 
+// Index finds the ids of a set by their place, however many ranges it has. It does not change with the set.
+type Index struct {
+	r     []Range
+	first []int // place of each range's first id
+}
+
+// Index makes one.
+func (s Set) Index() *Index {
+	x := &Index{slices.Clone(s.r), make([]int, len(s.r))}
+	n := 0
+	for i, r := range s.r {
+		x.first[i] = n
+		n += r.Hi - r.Lo + 1
+	}
+	return x
+}
+
+// Nth is Set.Nth.
+func (x *Index) Nth(i int) (int, bool) {
+	k := sort.Search(len(x.first), func(k int) bool { return x.first[k] > i }) - 1
+	if k < 0 || i < 0 || i-x.first[k] > x.r[k].Hi-x.r[k].Lo {
+		return 0, false
+	}
+	return x.r[k].Lo + i - x.first[k], true
+}
+
 // All yields the ids in ascending order.
 func (s Set) All() iter.Seq[int] {
 	return func(yield func(int) bool) {

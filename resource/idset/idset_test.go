@@ -73,7 +73,7 @@ func TestPropOperationsAgreeWithAMap(t *testing.T) {
 		mx, my := model(x), model(y)
 		require.Equal(t, len(mx), s.Len())
 		union, inter, minus := s.Union(u), s.Intersect(u), s.Minus(u)
-		n := 0
+		n, index := 0, s.Index()
 		for id := range 72 {
 			require.Equal(t, mx[id], s.Has(id))
 			require.Equal(t, mx[id] || my[id], union.Has(id))
@@ -83,8 +83,15 @@ func TestPropOperationsAgreeWithAMap(t *testing.T) {
 				got, ok := s.Nth(n)
 				require.True(t, ok)
 				require.Equal(t, id, got)
+				got, ok = index.Nth(n)
+				require.True(t, ok)
+				require.Equal(t, id, got)
 				n++
 			}
+		}
+		for _, beyond := range []int{-1, n, n + 70} {
+			_, ok := index.Nth(beyond)
+			require.False(t, ok)
 		}
 		for _, set := range []Set{s, union, inter, minus} {
 			checkShape(t, set)

@@ -27,6 +27,9 @@ type follow struct {
 	queued bool
 }
 
+// maxEnds is how many ends go in one message: an array of a million elements may be cancelled at once, and a frame is 16 MiB.
+const maxEnds = 20000
+
 // followed is an array of a stream.
 type followed struct {
 	f   *follow
@@ -59,6 +62,9 @@ func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
 }
 
 func (fs *follows) join(f *follow, arr jobspec.ID, tag, n int) {
+	if before := fs.byArray[arr].f; before != nil {
+		delete(before.arrays, arr) // its client has come back before this end of the old connection was noticed
+	}
 	f.arrays[arr] = true
 	fs.byArray[arr] = followed{f, tag, n}
 }
@@ -132,7 +138,7 @@ func (fs *follows) finished(el *job.Finished) {
 }
 
 // spans takes elements that were cancelled before they ran.
-func (fs *follows) spans(spans []job.Target) {
+func (fs *follows) spans(out *reactor.Out, spans []job.Target) {
 	for _, sp := range spans {
 		a, is := fs.byArray[sp.Array]
 		if !is {
@@ -140,6 +146,9 @@ func (fs *follows) spans(spans []job.Target) {
 		}
 		for i := sp.Lo; i <= sp.Hi; i++ {
 			a.f.rep.Ended = append(a.f.rep.Ended, api.FollowEnd{Tag: a.tag, Index: i, Result: int(jobspec.ResultCanceled), Status: -1})
+			if len(a.f.rep.Ended) >= maxEnds {
+				a.f.send(out)
+			}
 		}
 		fs.touch(a.f)
 	}

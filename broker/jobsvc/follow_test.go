@@ -100,3 +100,30 @@ func TestAttemptsUnderSeveralLeadersDiffer(t *testing.T) {
 	stored := r.request(api.Attach.Topic, api.AttachReq{ID: id, Output: true})
 	require.EqualValues(t, 3, r.answers[stored][0].Body.(api.AttachRep).Output[0].Attempt, "while it waits, the latest")
 }
+
+func TestAFollowersOldConnectionEndsAfterItHasComeAnew(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	first := r.request(api.Follow.Topic, api.FollowReq{Key: "k"})
+	a := r.submitFollowed("k", 2, 1)
+	second := r.request(api.Follow.Topic, api.FollowReq{Key: "l", Arrays: []api.FollowArray{{ID: a, Tag: 5}}})
+	r.in(rpc.Cancel{Key: rpc.RequestKey{Peer: "test", Tag: first}})
+	r.report(r.run(a, 1, 1), 0, 0, "kept")
+	reps := r.followed(second)
+	require.Len(t, reps, 2)
+	require.Equal(t, 5, reps[1].Ended[0].Tag)
+}
+
+func TestTheEndOfALargeArrayComesInSeveralMessages(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	tag := r.request(api.Follow.Topic, api.FollowReq{Key: "k"})
+	a := r.submitFollowed("k", 50000, 7)
+	r.request(api.Raise.Topic, api.RaiseReq{IDs: []jobspec.ID{a}, Type: "cancel"})
+	n := 0
+	for _, rep := range r.followed(tag) {
+		require.LessOrEqual(t, len(rep.Ended), maxEnds)
+		n += len(rep.Ended)
+	}
+	require.Equal(t, 50000, n)
+}

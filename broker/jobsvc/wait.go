@@ -230,7 +230,7 @@ func (s *Service) tell(a *job.Actions) {
 	for i := range a.Finished {
 		s.follows.finished(&a.Finished[i])
 	}
-	s.follows.spans(a.Spans)
+	s.follows.spans(s.out, a.Spans)
 	s.follows.done(a.Done)
 	if len(a.Ended)+len(a.Spans)+len(a.Starts)+len(a.Done)+len(a.IDs) > 0 && (len(w.counts) > 0 || len(w.byID) > 0) && w.progressAt.IsZero() {
 		w.progressAt = w.lastSent.Add(progressEvery)

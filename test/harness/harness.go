@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,7 +48,19 @@ const Mark = "FRONDTEST_MARK"
 // must be short (socket paths) and is the mark.
 func Environ(dir string) []string {
 	path := binDir + string(os.PathListSeparator) + os.Getenv("PATH")
-	return append(os.Environ(), "PATH="+path, "HOME="+dir, "FROND_HOME="+filepath.Join(dir, "home"), "FROND_RUNDIR="+dir, "FROND_URI=", Mark+"="+dir)
+	return append(plain(os.Environ()), "PATH="+path, "HOME="+dir, "FROND_HOME="+filepath.Join(dir, "home"), "FROND_RUNDIR="+dir, "FROND_URI=", Mark+"="+dir)
+}
+
+// plain leaves out what tells frond that it is in a job of some scheduler, as the tests themselves may be, and the user's own settings.
+func plain(environ []string) []string {
+	return slices.DeleteFunc(environ, func(kv string) bool {
+		for _, prefix := range [...]string{"FROND_", "SLURM", "FLUX_", "PMI", "PALS_"} {
+			if strings.HasPrefix(kv, prefix) && !strings.HasPrefix(kv, "FROND_TEST_") {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // Process is a living process.

@@ -13,9 +13,6 @@ type Option func(*wire.Message)
 // Rank aims a call at one broker instead of the nearest one upwards that offers the service.
 func Rank(n int32) Option { return func(m *wire.Message) { m.Target = n } }
 
-// Upstream leaves out the broker that this client is connected to.
-func Upstream() Option { return func(m *wire.Message) { m.Target = wire.Upstream } }
-
 // Call sends a request and waits for its answer. The error is the service's *wire.Error, wire.Lost when the connection ended before
 // the answer ("may have been done"), or ctx's; ending ctx also tells the service that nobody waits.
 func Call[Req, Rep any](ctx context.Context, c *Client, m rpc.Method[Req, Rep], req Req, opts ...Option) (Rep, error) {

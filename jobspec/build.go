@@ -452,10 +452,11 @@ func jsonOrText(text string) any {
 // tree is a JSON object with dotted paths.
 type tree map[string]any
 
-// put sets a value, making objects on the way. It fails where the way leads through something else.
-func (t tree) put(path string, value any) error {
+func (t tree) put(path string, value any) error { return PutPath(t, path, value) }
+
+// PutPath sets a value in nested objects by a dotted path, making objects on the way. It fails where the way leads through something else.
+func PutPath(m map[string]any, path string, value any) error {
 	keys := strings.Split(path, ".")
-	m := map[string]any(t)
 	for _, k := range keys[:len(keys)-1] {
 		next, ok := m[k].(map[string]any)
 		if !ok {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/spf13/cobra"
 )
 
@@ -42,7 +43,7 @@ func postMemo(ctx context.Context, e *env, job string, pairs []string, asJSON bo
 		if !ok || key == "" {
 			return fmt.Errorf("%q must be KEY=VALUE", p)
 		}
-		if err := putPath(memo, strings.Split(key, "."), jsonOrText(text)); err != nil {
+		if err := jobspec.PutPath(memo, key, jsonOrText(text)); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
@@ -65,21 +66,4 @@ func jsonOrText(text string) any {
 		return v
 	}
 	return text
-}
-
-// putPath sets a value in nested objects.
-func putPath(m map[string]any, path []string, v any) error {
-	for _, k := range path[:len(path)-1] {
-		next, ok := m[k].(map[string]any)
-		if !ok {
-			if m[k] != nil {
-				return fmt.Errorf("%s is not an object", k)
-			}
-			next = map[string]any{}
-			m[k] = next
-		}
-		m = next
-	}
-	m[path[len(path)-1]] = v
-	return nil
 }

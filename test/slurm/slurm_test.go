@@ -28,6 +28,7 @@ func TestSlurm(t *testing.T) {
 		{"a node is set down", nodeDown},
 		{"scancel, and on in another allocation", cancelAndRecover},
 		{"two instances in one allocation", two},
+		{"the warning of an end", warned},
 		{"MPI", mpi},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -184,6 +185,21 @@ func two(t *testing.T, c *cluster) {
 		wait`))
 	require.Equal(t, 4, strings.Count(out, "first"), out)
 	require.Equal(t, 4, strings.Count(out, "second"), out)
+}
+
+// warned: USR1 goes to all that Slurm has started, as by --signal. Brokers do not end by it.
+func warned(t *testing.T, c *cluster) {
+	id := c.batch("warned", "--no-kill -N4 -n4", `frond start sh -c '
+		echo x >warn-ready
+		while [ ! -s warn-sent ]; do sleep 0.1; done
+		frond run -N4 -n4 echo still here'`)
+	c.await("warn-ready")
+	for _, sig := range []string{"USR1", "USR2", "XCPU", "CONT"} {
+		c.sh("scancel --signal=%s %s", sig, id)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "warn-sent"), []byte("x"), 0o644))
+	out := c.finish("warned", id)
+	require.Equal(t, 4, strings.Count(out, "still here"), out)
 }
 
 func mpi(t *testing.T, c *cluster) {

@@ -59,7 +59,10 @@ func (m *Machine) onFenceReply(ev FenceReply) {
 		m.reschedule(r)
 		return
 	}
-	r.ask = nil
+	if r.ask = nil; r.prepared() {
+		m.launch(r)
+		return
+	}
 	m.act(Fence{r.job.ID, ev.Pairs})
 }
 

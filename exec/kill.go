@@ -77,8 +77,11 @@ func (m *Machine) onSetLimits(ev SetLimits) {
 
 // signal passes a signal on. A mock run dies of those that end a process by default, and ignores the others.
 func (m *Machine) signal(r *run, sig int) {
-	if r.side != nil {
+	switch {
+	case r.side != nil:
 		m.act(Signal{r.side.id, sig})
+		return
+	case r.prepared():
 		return
 	}
 	if !r.mock {
@@ -103,6 +106,11 @@ func (m *Machine) end(r *run, sig int, grace int64) {
 		return
 	}
 	r.ending = true
+	if r.prepared() { // nothing of it runs
+		r.status = max(r.status, jobspec.TaskStatus(sig))
+		m.finish(r, m.wall)
+		return
+	}
 	r.limitAt, r.warnAt, r.exitAt = 0, 0, 0
 	r.killDelay = max(grace, int64(time.Second))
 	r.killAt = m.now + grace

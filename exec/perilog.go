@@ -9,8 +9,9 @@ import (
 )
 
 // Prologs and epilogs: commands that run on each node of a job before its tasks and after them, those of the instance (Spec.Prolog) and
-// those of the job (shell options). The driver knows them as runs of their own, of one task a node. A prolog that fails ends the job,
-// without tasks and epilog; an epilog that fails is told and changes nothing.
+// those of the job (shell options). On several brokers all tasks start after the last prolog, by a fence before those of PMI. The driver
+// knows them as runs of their own, of one task a node. A prolog that fails ends the job, without tasks and epilog; an epilog that fails is
+// told and changes nothing.
 
 // perilogLimit is how long each phase may take.
 const perilogLimit = int64(30 * 60 * 1e9)
@@ -146,15 +147,27 @@ func (m *Machine) sideOver(s *side, t float64) {
 	case r.ending || m.stopping:
 		r.status = max(r.status, s.status)
 		m.finish(r, t)
+	case r.job.Brokers > 1:
+		r.fences++
+		r.ask = &fenceAsk{seq: r.fences}
+		m.askFence(r)
 	default:
-		r.phase, r.limitAt = inTasks, 0
-		m.reschedule(r)
-		m.act(Launch{[]*Job{&r.job}})
-		for _, ev := range r.input {
-			m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})
-		}
-		r.input = nil
+		m.launch(r)
 	}
+}
+
+// prepared tells whether a run's prolog is over here and not yet on all brokers of the job.
+func (r *run) prepared() bool { return r.phase == inProlog && r.side == nil }
+
+// launch starts the tasks after the prolog.
+func (m *Machine) launch(r *run) {
+	r.phase, r.limitAt = inTasks, 0
+	m.reschedule(r)
+	m.act(Launch{[]*Job{&r.job}})
+	for _, ev := range r.input {
+		m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})
+	}
+	r.input = nil
 }
 
 // maxHeldInput bounds what a run holds of standard input until its tasks are there.

@@ -132,3 +132,54 @@ func TestTheInstancesCommandsEncloseTheJobs(t *testing.T) {
 	recs := h.records()
 	require.Equal(t, []string{"epilog-finish", "ended"}, h.told(recs))
 }
+
+// launches tells whether anything was started since actions were last taken.
+func launches(h *harness) bool {
+	for _, a := range h.act {
+		if _, ok := a.(Launch); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func TestTheTasksOfSeveralBrokersStartAfterTheLastProlog(t *testing.T) {
+	begin := func(t *testing.T) (*harness, CallFence) {
+		h := newHarness(t, Config{})
+		h.connect(0)
+		h.startTasks(2, func(_ *Start, js *jobspec.Jobspec) { js.Cwd, js.Shell.Prolog = "/job", "pro" })
+		h.endSide("pro", "/job", 0)
+		require.False(t, launches(h), "another prolog may still run")
+		calls := take[CallFence](h)
+		require.Len(t, calls, 1)
+		require.Equal(t, 1, calls[0].Seq)
+		return h, calls[0]
+	}
+	t.Run("all are done", func(t *testing.T) {
+		h, call := begin(t)
+		h.step(KillRuns{Session: h.m.session, Runs: []Ref{fenceRef}, Signal: 10})
+		require.Empty(t, killed(h), "there are no tasks yet")
+		h.step(FenceReply{Call: call.Call})
+		launched := take[Launch](h)
+		require.Len(t, launched, 1)
+		require.Equal(t, []string{"x"}, launched[0].Jobs[0].Spec.Job.Command)
+		h.step(Tasks{{Kind: TaskFence, Run: launched[0].Jobs[0].ID}})
+		require.Equal(t, 2, take[CallFence](h)[0].Seq, "the first of PMI")
+	})
+	t.Run("the job is ended meanwhile", func(t *testing.T) {
+		h, call := begin(t)
+		h.step(KillRuns{Session: h.m.session, Runs: []Ref{fenceRef}, End: true})
+		h.step(FenceReply{Call: call.Call})
+		require.False(t, launches(h))
+		recs := h.records()
+		end := recs[len(recs)-1]
+		require.Equal(t, RecEnded, end.Kind)
+		require.Equal(t, jobspec.TaskStatus(sigTERM), end.Status)
+	})
+	t.Run("the others take for ever", func(t *testing.T) {
+		h, _ := begin(t)
+		h.sleep(31 * time.Minute)
+		require.Contains(t, h.told(h.records()), "prolog")
+		require.Empty(t, h.m.asks)
+	})
+}

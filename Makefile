@@ -65,7 +65,7 @@ man: build ## write manual pages to bin/man/man1 and completions for bash, zsh a
 	@for sh in bash zsh fish; do bin/frond completion $$sh >bin/completion/frond.$$sh; done
 
 .PHONY: bench
-bench: build ## measure the table of DESIGN §12 (ARGS=… are passed on)
+bench: build ## measure it on this machine against bare processes (ARGS=… are passed on)
 	go run ./test/bench $(ARGS)
 
 .PHONY: sim

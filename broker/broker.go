@@ -1,5 +1,5 @@
 // Package broker is one broker of an instance: it routes messages between services, clients and the tree, serves "broker", "event" and
-// "leader", and takes the broker from start to an orderly end (DESIGN §4).
+// "leader", and takes the broker from start to an orderly end.
 //
 // Core is the part that decides: it has no goroutines and no I/O, so that test/sim runs it on virtual time. Broker is
 // the process around it: the transport, the local socket, one goroutine a service.

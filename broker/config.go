@@ -26,7 +26,7 @@ type Config struct {
 	Name     string // of the instance
 	Version  string // of this program, for hello and the attribute "version"
 	Hostname string // "" = os.Hostname
-	// RunDir is the instance's run directory (DESIGN §13): the socket is RunDir/<rank>/local.
+	// RunDir is the instance's run directory: the socket is RunDir/<rank>/local.
 	RunDir   string
 	StateDir string // "" = none; for the attribute
 	// Attrs are further attributes (Flux's names), added to those that the broker knows itself.
@@ -45,7 +45,7 @@ type Config struct {
 	StopLimit time.Duration
 	// AllowUID decides which uids may connect to the socket; nil = this process's own.
 	AllowUID func(uid uint32) bool
-	// MaxClients and MaxUnread are limits of the socket; 0 = DESIGN §13's 16,384 and 64 MiB.
+	// MaxClients and MaxUnread are limits of the socket; 0 = 16,384 and 64 MiB.
 	MaxClients int
 	MaxUnread  int
 }

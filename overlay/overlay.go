@@ -1,5 +1,5 @@
 // Package overlay is the tree of brokers: links, joining, healing, growing, leaving and routing by rank, as one pure state
-// machine (DESIGN §5). A transport (overlay/unix, overlay/zmq, overlay/mem) carries frames for it; the broker's router sits on top.
+// machine. A transport (overlay/unix, overlay/zmq, overlay/mem) carries frames for it; the broker's router sits on top.
 package overlay
 
 import "time"

@@ -107,7 +107,7 @@ func (n Need) slotTooLarge(s survey) error {
 	case want.GPUs > s.largest.GPUs:
 		return fmt.Errorf("needs %s; the largest node has %d", describeGPUs(want.GPUs), s.largest.GPUs/WholeGPU)
 	case want.Cores > s.largest.Cores:
-		return fmt.Errorf("needs %s %s; the largest node has %d (see --oversubscribe)", plural(int(want.Cores), "core"), place, s.largest.Cores)
+		return fmt.Errorf("needs %s %s; the largest node has %d (see frond start --oversubscribe)", plural(int(want.Cores), "core"), place, s.largest.Cores)
 	case want.MemMiB > 0 && s.largest.MemMiB == 0:
 		return fmt.Errorf("needs %d MiB of memory %s; no node says how much it has", want.MemMiB, place)
 	case want.MemMiB > s.largest.MemMiB:
@@ -139,7 +139,7 @@ func (n Need) tooFewSlots(s survey, c *jobspec.Constraint) error {
 		where = "the nodes allowed by its constraint have"
 	}
 	if n.Slot == (Room{Cores: 1}) {
-		return fmt.Errorf("needs %s; %s %d (see --oversubscribe)", plural(n.Req.Slots, "core"), where, s.cores)
+		return fmt.Errorf("needs %s; %s %d (see frond start --oversubscribe)", plural(n.Req.Slots, "core"), where, s.cores)
 	}
 	return fmt.Errorf("needs %s of %s; %s room for %d", plural(n.Req.Slots, "slot"), DescribeRoom(n.Slot), where, s.slots)
 }

@@ -48,21 +48,21 @@ func TestFeasibleSaysWhatIsNeededAndWhatThereIs(t *testing.T) {
 		{"both nodes whole fit", two, jobspec.Request{Nodes: 2, Slots: 1, Cores: 2, Exclusive: true}, nil, ""},
 		{"gpus that no node has", two, jobspec.Request{Slots: 1, Cores: 1, GPUs: 8}, nil, "needs 8 gpus; the largest node has 0"},
 		{"more nodes than there are", two, jobspec.Request{Nodes: 4, Slots: 1, Cores: 1}, nil, "needs 4 nodes; this instance has 2"},
-		{"a slot larger than any node", two, jobspec.Request{Slots: 1, Cores: 4}, nil, "needs 4 cores in one slot; the largest node has 2 (see --oversubscribe)"},
-		{"too many slots on one node", two, jobspec.Request{Nodes: 1, Slots: 4, Cores: 1}, nil, "needs 4 cores on one node; the largest node has 2 (see --oversubscribe)"},
-		{"more cores than all nodes have", two, jobspec.Request{Slots: 100, Cores: 1}, nil, "needs 100 cores; this instance has 4 (see --oversubscribe)"},
+		{"a slot larger than any node", two, jobspec.Request{Slots: 1, Cores: 4}, nil, "needs 4 cores in one slot; the largest node has 2 (see frond start --oversubscribe)"},
+		{"too many slots on one node", two, jobspec.Request{Nodes: 1, Slots: 4, Cores: 1}, nil, "needs 4 cores on one node; the largest node has 2 (see frond start --oversubscribe)"},
+		{"more cores than all nodes have", two, jobspec.Request{Slots: 100, Cores: 1}, nil, "needs 100 cores; this instance has 4 (see frond start --oversubscribe)"},
 		{"more slots than fit", two, jobspec.Request{Slots: 3, Cores: 2}, nil, "needs 3 slots of 2 cores; this instance has room for 2"},
 		{"memory of nodes that do not tell", two, jobspec.Request{Slots: 1, Cores: 1, MemMiB: 10}, nil, "needs 10 MiB of memory in one slot; no node says how much it has"},
 		{"more memory than a node has", big, jobspec.Request{Slots: 1, Cores: 1, MemMiB: 2048}, nil, "needs 2048 MiB of memory in one slot; the largest node has 1024"},
 		{"a property that no node has", big, jobspec.Request{Slots: 1, Cores: 1}, property("nvme"), "no node has property nvme"},
 		{"a property that one node has", big, jobspec.Request{Slots: 1, Cores: 8}, property("ssd"), ""},
 		{"more nodes than have the property", big, jobspec.Request{Nodes: 2, Slots: 1, Cores: 1}, property("ssd"), "needs 2 nodes; 1 of this instance's satisfy its constraint (has property ssd)"},
-		{"more cores than nodes with the property have", big, jobspec.Request{Slots: 9, Cores: 1}, property("ssd"), "needs 9 cores; the nodes allowed by its constraint have 8 (see --oversubscribe)"},
+		{"more cores than nodes with the property have", big, jobspec.Request{Slots: 9, Cores: 1}, property("ssd"), "needs 9 cores; the nodes allowed by its constraint have 8 (see frond start --oversubscribe)"},
 		{"cores on one node, gpus on another", mixed, jobspec.Request{Slots: 1, Cores: 4, GPUs: 1}, nil, "needs 4 cores and 1 gpu in one slot; no node has all of that"},
 		{"two such nodes wanted, one there", mixed, jobspec.Request{Nodes: 2, Slots: 1, Cores: 4}, nil, "needs 2 nodes with 4 cores; this instance has 1 such"},
 		{"an empty instance", nil, jobspec.Request{Slots: 1, Cores: 1}, nil, "this instance has no nodes"},
 		{"no core in a slot", two, jobspec.Request{Slots: 1}, nil, "needs at least one core in a slot, not 0"},
-		{"amounts that overflow", two, jobspec.Request{Nodes: 1, Slots: 1 << 30, Cores: 1 << 30}, nil, "needs 2147483647 cores on one node; the largest node has 2 (see --oversubscribe)"},
+		{"amounts that overflow", two, jobspec.Request{Nodes: 1, Slots: 1 << 30, Cores: 1 << 30}, nil, "needs 2147483647 cores on one node; the largest node has 2 (see frond start --oversubscribe)"},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func TestInventoryAgreesWithItself(t *testing.T) {
 	})
 }
 
-// TestMemoryAndLoadOf16384Nodes holds the figures of DESIGN §12 with room for a slow machine: 50 MB, 0.2 s.
+// TestMemoryAndLoadOf16384Nodes holds the aims with room for a slow machine: 50 MB, 0.2 s.
 func TestMemoryAndLoadOf16384Nodes(t *testing.T) {
 	nodes := testNodes(16384, 48, 0, 1<<18)
 	var before, after runtime.MemStats

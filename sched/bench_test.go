@@ -83,7 +83,7 @@ func BenchmarkEasyPassWith48000Running(b *testing.B) {
 	}
 }
 
-// TestGraphOf16384Nodes holds memory and load time of a whole machine (DESIGN §12: 50 MB, 0.2 s; floors 200 MB, 1 s).
+// TestGraphOf16384Nodes holds memory and load time of a whole machine (aimed at: 50 MB, 0.2 s; floors 200 MB, 1 s).
 func TestGraphOf16384Nodes(t *testing.T) {
 	nodes := schedbench.Nodes(16384, 48)
 	var before, after runtime.MemStats
@@ -103,7 +103,7 @@ func TestGraphOf16384Nodes(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// TestMemoryOfPendingSingleJobs holds what a job in the queue costs here (DESIGN §12: < 1 KB in the whole leader).
+// TestMemoryOfPendingSingleJobs holds what a job in the queue costs here (< 1 KB in the whole leader).
 func TestMemoryOfPendingSingleJobs(t *testing.T) {
 	l := schedbench.New(easy.Policy{}, 10, 48)
 	var before, after runtime.MemStats

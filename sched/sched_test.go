@@ -337,7 +337,7 @@ func TestReasons(t *testing.T) {
 	require.Equal(t, "waits behind "+jobspec.ID(2).String()+" in the queue", b.reason(3))
 	require.Equal(t, "waits for 2 slots of 2 cores: 0 free", b.reason(4))
 	require.Equal(t, "waits for 3 cores: 1 free", b.reason(5))
-	require.Equal(t, "needs 8 cores in one slot; the largest node has 2 (see --oversubscribe)", b.reason(6))
+	require.Equal(t, "needs 8 cores in one slot; the largest node has 2 (see frond start --oversubscribe)", b.reason(6))
 	require.Equal(t, "needs at least one core in a slot, not 0", b.reason(7))
 	require.Len(t, b.m.Reasons(b.now, nil, false), 5, "all that are queued")
 	require.Empty(t, b.m.Reasons(b.now, []sched.GroupID{1, 99}, true), "what runs or is unknown does not wait")

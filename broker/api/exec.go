@@ -8,7 +8,7 @@ import (
 	"github.com/frond-hpc/frond/resource"
 )
 
-// The protocol between "exec" (one on every broker) and "job" (on the leader). It gives DESIGN §6 "Once".
+// The protocol between "exec" (one on every broker) and "job" (on the leader). It is what makes a job run once.
 //
 //	sync      Whenever Contact{Up} comes, exec counts its session up and calls job.exec-sync with what runs and what has
 //	          ended without acknowledgement. The leader answers what to kill and what to forget; the rest is adopted. Until

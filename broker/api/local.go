@@ -2,7 +2,7 @@ package api
 
 import "github.com/frond-hpc/frond/overlay/wire"
 
-// The local socket (DESIGN §4): u32 big-endian length, then a frame of overlay/wire, both ways.
+// The local socket: u32 big-endian length, then a frame of overlay/wire, both ways.
 //
 //	hello     The client's first frame is a Control of topic TopicHello whose body is a Hello; the broker answers with its own. Whoever
 //	          finds a protocol more than one away from its own refuses with TopicError and closes.

@@ -258,7 +258,7 @@ func (m *Machine) removeArray(a *array) {
 // (those since 1970 no longer fit).
 const idEpoch = 1735689600000
 
-// newID gives an id to a submission of n elements (DESIGN §6): milliseconds << 24, or the next free one.
+// newID gives an id to a submission of n elements: milliseconds << 24, or the next free one.
 func (m *Machine) newID(n int) jobspec.ID {
 	id := max(jobspec.ID(max(m.clock.UnixMilli()-idEpoch, 0))<<24, m.lastID+1)
 	m.lastID = id

@@ -1,4 +1,4 @@
-// Package job is the job machine: arrays first, states, events, exceptions, attempts, leases (DESIGN §6), and the port to the
+// Package job is the job machine: arrays first, states, events, exceptions, attempts, leases, and the port to the
 // store. It is pure: events go in with the time, actions come out.
 package job
 

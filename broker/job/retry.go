@@ -73,3 +73,22 @@ func (r *ArrayRow) Shown(idx int) int {
 	i, _ := set.Nth(idx)
 	return i
 }
+
+// ShownAll is Shown of many.
+func (r *ArrayRow) ShownAll(idxs idset.Set) idset.Set {
+	if r.Indexes == "" {
+		return idxs
+	}
+	set, err := idset.Parse(r.Indexes)
+	if err != nil {
+		return idxs
+	}
+	var shown idset.Set
+	index := set.Index()
+	for idx := range idxs.All() {
+		if i, ok := index.Nth(idx); ok {
+			shown.Add(i)
+		}
+	}
+	return shown
+}

@@ -193,11 +193,7 @@ func (s *Service) againItem(a *again) (job.Item, error) {
 		it.Env = s.intern.env(a.env)
 	}
 	if a.row.N > 1 || a.row.Indexes != "" { // elements of an array that itself ran others again are those of the first
-		var shown idset.Set
-		for i := range a.indexes.All() {
-			shown.Add(a.row.Shown(i))
-		}
-		it.Indexes, it.Size = shown.String(), a.row.N
+		it.Indexes, it.Size = a.row.ShownAll(a.indexes).String(), a.row.N
 		if a.row.Indexes != "" {
 			it.Size = a.row.Size
 		}

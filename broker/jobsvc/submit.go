@@ -18,7 +18,7 @@ import (
 	"github.com/frond-hpc/frond/resource/idset"
 )
 
-// Limits of one submission (DESIGN §6, §13).
+// Limits of one submission.
 const (
 	maxElements = 4194304
 	maxSpec     = 1 << 20

@@ -194,7 +194,9 @@ func (s *Service) write() {
 	if s.m.Busy() || !s.m.Dirty() {
 		return
 	}
-	s.flight, s.next = append(s.flight, s.next...), s.next[:0]
+	s.flight = append(s.flight, s.next...)
+	clear(s.next)
+	s.next = s.next[:0]
 	s.out.Do(&kvs.Commit{Txn: s.m.Take()})
 }
 

@@ -1,5 +1,5 @@
 // Package local is the broker's unix socket: it admits clients of the right uid, exchanges hellos, turns bytes into messages and
-// back, and keeps the limits of DESIGN §13. What messages mean is the broker's business.
+// back, and keeps limits. What messages mean is the broker's business.
 package local
 
 import (

@@ -130,7 +130,7 @@ func TestAGroupWhoseNodesAreRemovedIsDenied(t *testing.T) {
 	full := r.allocs(r.in(group(1, jobspec.Request{Slots: 1, Cores: 8}, 1)))
 	require.Len(t, full, 1)
 	require.Empty(t, r.in(group(2, jobspec.Request{Slots: 1, Cores: 8}, 1)))
-	require.Equal(t, []any{reactor.Notify{To: "job", Notice: api.SchedDeny{ID: 2, Reason: "needs 8 cores in one slot; the largest node has 1 (see --oversubscribe)"}}},
+	require.Equal(t, []any{reactor.Notify{To: "job", Notice: api.SchedDeny{ID: 2, Reason: "needs 8 cores in one slot; the largest node has 1 (see frond start --oversubscribe)"}}},
 		r.in(api.NodesChanged{Remove: []int{1}}))
 }
 

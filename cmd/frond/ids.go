@@ -11,7 +11,7 @@ import (
 	"github.com/frond-hpc/frond/resource/idset"
 )
 
-// maxArray is the largest number of elements of an array (DESIGN §6).
+// maxArray is the largest number of elements of an array.
 const maxArray = 4_194_304
 
 // maxNamed is how many elements one argument may name.

@@ -14,7 +14,7 @@ type Bare struct {
 	ChildCPU time.Duration // of the processes it ran
 }
 
-// BareLoop runs program n times, parallel at a time, from a C loop in a process of its own: the yardstick of DESIGN §12.
+// BareLoop runs program n times, parallel at a time, from a C loop in a process of its own: the yardstick of the measurements.
 func BareLoop(n, parallel int, program string) (Bare, error) {
 	cmd := exec.Command(Executable)
 	cmd.Args = []string{"frond: bare loop", strconv.Itoa(n), strconv.Itoa(parallel), program}

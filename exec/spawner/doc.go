@@ -1,4 +1,4 @@
-// Package spawner is a small resident C process that runs tasks, one after the other, for a broker (DESIGN §8), and the Go side
+// Package spawner is a small resident C process that runs tasks, one after the other, for a broker, and the Go side
 // that talks to it.
 //
 // The C part stands in the same executable: a constructor looks at argv[0] before Go's runtime starts, and a spawner never gets

@@ -1,5 +1,5 @@
 // Package boot is how the brokers of an instance find each other: the run directory of a host with its sockets and secrets, the boot file
-// that a supervisor leaves for its brokers, the ticket for those on other hosts, and the registry in which a user's instances are found by name (DESIGN §10, §13).
+// that a supervisor leaves for its brokers, the ticket for those on other hosts, and the registry in which a user's instances are found by name.
 // It is an adapter: files and locks, no protocol.
 package boot
 

@@ -1,4 +1,4 @@
-// Package wire is the message: one frame format on the tree, the local socket and in memory (DESIGN §4).
+// Package wire is the message: one frame format on the tree, the local socket and in memory.
 // A frame is a msgpack array, the header in fixed order
 //
 //	[type, topic, flags, route, target, tag, seq, user, code, text, epoch]

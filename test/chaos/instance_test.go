@@ -1,4 +1,4 @@
-// Package chaos kills processes of real instances: brokers, leaders and supervisors, with jobs running. What DESIGN §6 promises must
+// Package chaos kills processes of real instances: brokers, leaders and supervisors, with jobs running. What is promised must
 // hold: every job finishes once, and nothing stays behind.
 package chaos
 

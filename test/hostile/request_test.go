@@ -51,7 +51,7 @@ func badJobspecs(t *testing.T, in *instance) {
 		{"10^18 slots", with(`"count":1`, `"count":1000000000000000000`), "resources[0].count: must be at most"},
 		{"a resource that is not there", with(`"type":"core"`, `"type":"moon"`), `"moon" is not possible in a slot`},
 		{"a duration before the start", with(`"duration":0`, `"duration":-1`), "attributes.system.duration"},
-		{"more slots than there are", with(`"count":1`, `"count":17`), "unsatisfiable request: needs 17 cores; this instance has 16 (see --oversubscribe)"},
+		{"more slots than there are", with(`"count":1`, `"count":17`), "unsatisfiable request: needs 17 cores; this instance has 16 (see frond start --oversubscribe)"},
 		{"2^31-1 slots", with(`"count":1`, `"count":2147483647`), "unsatisfiable request"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

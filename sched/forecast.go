@@ -23,7 +23,6 @@ type forecast struct {
 // coming is a job that the forecast has started.
 type coming struct {
 	end    float64
-	s      *shape
 	nodes  []int
 	taken  []resource.Room
 	counts []countNeed
@@ -144,7 +143,7 @@ func (f *forecast) giveBack(node int, r resource.Room) {
 // start takes the room of one job of the group, which fits.
 func (f *forecast) start(g *Group) {
 	s := g.shape
-	c := &coming{end: f.now + g.Duration, s: s, counts: s.counts}
+	c := &coming{end: f.now + g.Duration, counts: s.counts}
 	for _, at := range f.m.place(s, f.free) {
 		old := f.free.At(at.node)
 		rest := s.rest(old, at.slots)

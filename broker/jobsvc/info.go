@@ -238,17 +238,33 @@ func countNodes(ranks string) int {
 	return set.Len()
 }
 
-// ccOf is an element's value of --cc.
-func ccOf(row *job.ArrayRow, idx int) string {
+// ccValues are an array's values of --cc by element; shown nil = elements are shown with their own indexes (ArrayRow.Indexes).
+type ccValues struct{ values, shown *idset.Index }
+
+// cc is an element's value of --cc. The sets are read once for all elements of an array: they may have as many ranges as it has elements.
+func (c *converter) cc(row *job.ArrayRow, idx int) string {
 	if row.CC == "" {
 		return ""
 	}
-	set, err := idset.Parse(row.CC)
-	if err != nil {
+	v := c.ccs[row.ID]
+	if v == nil {
+		v = &ccValues{}
+		if set, err := idset.Parse(row.CC); err == nil {
+			v.values = set.Index()
+		}
+		if set, err := idset.Parse(row.Indexes); err == nil && !set.Empty() {
+			v.shown = set.Index()
+		}
+		c.ccs[row.ID] = v
+	}
+	if v.values == nil {
 		return ""
 	}
-	v, _ := set.Nth(row.Shown(idx))
-	return strconv.Itoa(v)
+	if v.shown != nil {
+		idx, _ = v.shown.Nth(idx)
+	}
+	value, _ := v.values.Nth(idx)
+	return strconv.Itoa(value)
 }
 
 func (s *Service) onLookup(r *rpc.Request, req api.LookupReq) error {

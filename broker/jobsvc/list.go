@@ -293,10 +293,11 @@ type converter struct {
 	rd    job.Reader
 	rows  map[jobspec.ID]*job.ArrayRow
 	specs map[uint64]*jobspec.Jobspec
+	ccs   map[jobspec.ID]*ccValues
 }
 
 func newConverter(rd job.Reader) *converter {
-	return &converter{rd, make(map[jobspec.ID]*job.ArrayRow), make(map[uint64]*jobspec.Jobspec)}
+	return &converter{rd, make(map[jobspec.ID]*job.ArrayRow), make(map[uint64]*jobspec.Jobspec), make(map[jobspec.ID]*ccValues)}
 }
 
 func (c *converter) row(id jobspec.ID) (*job.ArrayRow, error) {
@@ -339,7 +340,7 @@ func (c *converter) ended(el job.ElementRow) (api.JobInfo, error) {
 		return api.JobInfo{}, wire.Errorf(wire.Internal, "job %v: %v", el.ID, err)
 	}
 	info := submitted(row, j)
-	info.ID, info.Index, info.CC = el.ID, el.Index, ccOf(row, el.Index)
+	info.ID, info.Index, info.CC = el.ID, el.Index, c.cc(row, el.Index)
 	info.State, info.Result, info.Success = int(jobspec.StateInactive), int(el.Result), el.Result == uint8(jobspec.ResultCompleted)
 	info.TRun, info.TInactive, info.TCleanup, info.Attempt = el.Start, el.End, el.End, int(max(el.Attempt, 1))
 	info.Nodelist, info.Ranks, info.MaxRSSKiB, info.CPU = el.Nodelist, el.Ranks, el.MaxRSS, el.CPU

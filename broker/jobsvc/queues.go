@@ -15,7 +15,7 @@ import (
 func (s *Service) enqueue(j *jobspec.Jobspec) (*jobspec.Jobspec, error) {
 	if len(s.cfg.Queues) == 0 {
 		if j.Queue != "" {
-			return nil, wire.Errorf(wire.Invalid, "there is no queue %q: this instance has no named queues (see frond start --queue)", j.Queue)
+			return nil, wire.Errorf(wire.Invalid, "there is no queue %.60q: this instance has no named queues (see frond start --queue)", j.Queue)
 		}
 		return j, nil
 	}
@@ -28,7 +28,7 @@ func (s *Service) enqueue(j *jobspec.Jobspec) (*jobspec.Jobspec, error) {
 		q = &s.cfg.Queues[i]
 	}
 	if q == nil {
-		return nil, wire.Errorf(wire.Invalid, "there is no queue %q; there are %s", j.Queue, s.queueNames())
+		return nil, wire.Errorf(wire.Invalid, "there is no queue %.60q; there are %s", j.Queue, s.queueNames())
 	}
 	k, err := q.Apply(j)
 	if err == nil {
@@ -89,7 +89,7 @@ func (s *Service) onQueueSet(r *rpc.Request, req api.QueueSetReq) error {
 	names := req.Names
 	switch {
 	case len(s.cfg.Queues) == 0 && len(names) > 0:
-		return wire.Errorf(wire.Invalid, "there is no queue %q: this instance has no named queues", names[0])
+		return wire.Errorf(wire.Invalid, "there is no queue %.60q: this instance has no named queues", names[0])
 	case len(s.cfg.Queues) == 0:
 		names = []string{""}
 	case req.All:
@@ -103,7 +103,7 @@ func (s *Service) onQueueSet(r *rpc.Request, req api.QueueSetReq) error {
 	ev := job.QueueChanged{Volatile: req.NoCheckpoint}
 	for _, name := range names {
 		if name != "" && jobspec.FindQueue(s.cfg.Queues, name) == nil {
-			return wire.Errorf(wire.Invalid, "there is no queue %q; there are %s", name, s.queueNames())
+			return wire.Errorf(wire.Invalid, "there is no queue %.60q; there are %s", name, s.queueNames())
 		}
 		ev.Rows = append(ev.Rows, s.turned(name, &req))
 	}

@@ -173,8 +173,29 @@ func storedOutcome(rd job.Reader, id jobspec.ID) (api.WaitRep, error) {
 
 func storedSummary(rd job.Reader, row job.ArrayRow) (api.WaitRep, error) {
 	sum, err := rd.Summary(row.ID)
-	return api.WaitRep{ID: row.ID, Done: true, N: row.N, Completed: sum.Completed, Failed: sum.Failed, Canceled: sum.Canceled, TimedOut: sum.TimedOut,
-		Status: max(sum.MaxStatus, 0)}, err
+	rep := api.WaitRep{ID: row.ID, Done: true, N: row.N, Completed: sum.Completed, Failed: sum.Failed, Canceled: sum.Canceled, TimedOut: sum.TimedOut,
+		Status: max(sum.MaxStatus, 0)}
+	if err == nil && sum.Completed < row.N {
+		rep.Exception, err = storedException(rd, row.ID)
+	}
+	return rep, err
+}
+
+// maxLook is how many elements are looked at for an exception.
+const maxLook = 1000
+
+// storedException is that of the latest element of an array that has one, among the last maxLook that did not complete.
+func storedException(rd job.Reader, array jobspec.ID) (text string, err error) {
+	looked := 0
+	bad := int(jobspec.ResultFailed | jobspec.ResultCanceled | jobspec.ResultTimeout)
+	err = rd.Ended(array, bad, 0, 0, func(el job.ElementRow) bool {
+		if st, err := job.Fold(0, 0, el.Events); err == nil && st.Exc != nil {
+			text = "type=" + st.Exc.Type + " " + st.Exc.Note
+		}
+		looked++
+		return text == "" && looked < maxLook
+	})
+	return text, err
 }
 
 func countInto(st *job.ArrayState, r jobspec.Result) {

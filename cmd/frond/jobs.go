@@ -99,6 +99,9 @@ func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
 	if o.json && (o.stats || o.statsOnly) {
 		return fmt.Errorf("--json cannot be combined with --stats or --stats-only")
 	}
+	if o.width < 0 {
+		return fmt.Errorf("--width %d: must be 0 (not cut) or a number of columns", o.width)
+	}
 	plan, err := o.plan(e, args, time.Now())
 	if err != nil {
 		return err

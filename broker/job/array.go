@@ -1,6 +1,7 @@
 package job
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 
@@ -15,45 +16,95 @@ import (
 //	waiting  if it is in again (it ran, or was started, and waits to be started again)
 //	pending  if idx ≥ next and it is not in skip
 //	ended    otherwise, and only the store knows how
+//
+// As a queue may hold a million of them, what few arrays have is in extra.
 type array struct {
-	row     ArrayRow
+	*extra  // to write to it: own
+	id      jobspec.ID
+	n       int
 	spec    *Spec
 	env     *Env
-	values  *idset.Index // of row.CC, parsed when first needed
-	indexes *idset.Index // of row.Indexes, too
-	params  *paramState
+	queue   *queue
+	submit  float64
+	limit   float64 // time limit in seconds, 0 = none
+	one     *elem   // active of an array of one, without a map
 	next    int     // first index never started
+	pending int     // elements pending or waiting
+	asked   int     // how many of them the scheduler has been asked for
+	running int     // active, end not yet seen
+	ended   int     // ended, durable or not
+	durably int     // ended and durable
+	done    [4]int32
+	fails   int32 // elements that failed, durably or not
+	status  int32 // largest wait status
+	user    uint32
+	given   int8 // urgency at submission
+	urgency int8
+	durable bool // submission: only then it is queued
+	watched bool
+	follow  bool
+	hiDirty bool
+	uneven  bool // is in Machine.uneven
+}
+
+// extra is what few arrays have.
+type extra struct {
+	shared bool // is Machine.none, of all arrays that have nothing of this: never written to
+	// Of the submission, as in ArrayRow.
+	flags      int
+	ccText     string
+	bcc        bool
+	paramSet   uint64
+	digest     string
+	indexText  string
+	originSize int
+
+	values  *idset.Index // of ccText, parsed when first needed
+	indexes *idset.Index // of indexText, too
+	params  *paramState
 	skip    []Span  // indexes ≥ next that are not pending, ascending and disjoint
 	top     int     // with aftercorr: those below may have been started
 	again   []*elem // to start again, by index
 	active  map[int]*elem
-	one     *elem // active of an array of one, without a map
-	hi      int   // recovered: elements below may have been started by an earlier leader
-	// durable submission: only then it is queued
-	durable bool
-	watched bool
-	follow  bool
-	pending int // elements pending or waiting
-	asked   int // how many of them the scheduler has been asked for
-	running int // active, end not yet seen
-	ended   int // ended, durable or not
-	durably int // ended and durable
-	done    [4]int
-	fails   int              // elements that failed, durably or not
-	claimed map[int]StartRow // recovery: durable starts and retries of the leader before, by element
-	status  int              // largest wait status
 	exc     string           // of the first that failed
-	hiDirty bool
-	uneven  bool // is in Machine.uneven
+	hi      int              // recovered: elements below may have been started by an earlier leader
+	claimed map[int]StartRow // recovery: durable starts and retries of the leader before, by element
 	// What its log says beside the row, and what waits for it (history.go, depend.go).
-	urgency   int
-	limit     float64 // time limit in seconds, 0 = none
-	noted     float64 // time of the last event in row.Log
+	log       []byte
+	noted     float64 // time of the last event in it
 	logDirty  bool
 	wait      *waiting   // nil = it has no dependencies
 	freed     bool       // they are met
 	followers []follower // dependencies on it
-	queue     *queue
+}
+
+// own is extra to write to.
+func (a *array) own() *extra {
+	if a.shared {
+		a.extra = &extra{}
+	}
+	return a.extra
+}
+
+// newArray makes an array that was submitted as row says.
+func (m *Machine) newArray(row *ArrayRow, spec *Spec, env *Env) *array {
+	a := &array{extra: &m.none, id: row.ID, n: row.N, spec: spec, env: env, submit: row.Submit, limit: spec.Job.Duration, pending: row.N,
+		user: row.User, given: int8(row.Urgency), urgency: int8(row.Urgency)}
+	if row.CC != "" || row.BCC || row.Flags != 0 || row.Params != 0 || row.Digest != "" || row.Indexes != "" || len(row.Log) > 0 {
+		a.extra = &extra{flags: row.Flags, ccText: row.CC, bcc: row.BCC, paramSet: row.Params, digest: row.Digest, indexText: row.Indexes,
+			originSize: row.Size, log: row.Log}
+	}
+	return a
+}
+
+// row is the array as the store has it, but for its token: only the store looks for that.
+func (a *array) row() *ArrayRow {
+	row := &ArrayRow{ID: a.id, N: a.n, Spec: a.spec.ID, Name: a.spec.Job.Name, CC: a.ccText, BCC: a.bcc, Urgency: int(a.given), Flags: a.flags, User: a.user,
+		Submit: a.submit, Params: a.paramSet, Digest: a.digest, Indexes: a.indexText, Size: a.originSize, Log: a.log}
+	if a.env != nil {
+		row.Env = a.env.ID
+	}
+	return row
 }
 
 // elem is an active or waiting element.
@@ -103,10 +154,10 @@ type part struct {
 }
 
 func (a *array) idOf(idx int) jobspec.ID {
-	if a.row.N == 1 {
-		return a.row.ID
+	if a.n == 1 {
+		return a.id
 	}
-	return a.row.ID + 1 + jobspec.ID(idx)
+	return a.id + 1 + jobspec.ID(idx)
 }
 
 func (e *elem) id() jobspec.ID { return e.arr.idOf(e.idx) }
@@ -114,25 +165,25 @@ func (e *elem) id() jobspec.ID { return e.arr.idOf(e.idx) }
 func (e *elem) key() RunKey { return RunKey{e.id(), e.attempt, e.epoch} }
 
 func (a *array) get(idx int) *elem {
-	if a.row.N == 1 {
+	if a.n == 1 {
 		return a.one
 	}
 	return a.active[idx]
 }
 
 func (a *array) put(e *elem) {
-	if a.row.N == 1 {
+	if a.n == 1 {
 		a.one = e
 		return
 	}
 	if a.active == nil {
-		a.active = make(map[int]*elem)
+		a.own().active = make(map[int]*elem)
 	}
 	a.active[e.idx] = e
 }
 
 func (a *array) drop(e *elem) {
-	if a.row.N == 1 {
+	if a.n == 1 {
 		a.one = nil
 		return
 	}
@@ -185,7 +236,7 @@ func (a *array) addSkip(lo, hi int) []Span {
 	}
 	out = append(out, merged)
 	sort.Slice(out, func(i, j int) bool { return out[i].Lo < out[j].Lo })
-	a.skip = out
+	a.own().skip = out
 	return fresh
 }
 
@@ -195,7 +246,7 @@ func (a *array) popPending() int {
 		a.next = max(a.next, a.skip[0].Hi+1)
 		a.skip = a.skip[1:]
 	}
-	if a.next >= a.row.N {
+	if a.next >= a.n {
 		return -1
 	}
 	a.next++
@@ -212,48 +263,46 @@ func (a *array) waiting(idx int) (int, *elem) {
 
 func (a *array) pushAgain(e *elem) {
 	i, _ := a.waiting(e.idx)
-	a.again = append(a.again, nil)
-	copy(a.again[i+1:], a.again[i:])
-	a.again[i] = e
+	a.own().again = slices.Insert(a.again, i, e)
 }
 
 func (a *array) removeAgain(i int) { a.again = append(a.again[:i], a.again[i+1:]...) }
 
 // isPending tells whether idx was never started and still may be.
-func (a *array) isPending(idx int) bool { return idx >= a.next && idx < a.row.N && !a.skipped(idx) }
+func (a *array) isPending(idx int) bool { return idx >= a.next && idx < a.n && !a.skipped(idx) }
 
 // cc is element idx's value of --cc.
 func (a *array) cc(idx int) string {
-	if a.row.CC == "" {
+	if a.ccText == "" {
 		return ""
 	}
 	if a.values == nil {
-		set, err := idset.Parse(a.row.CC)
+		set, err := idset.Parse(a.ccText)
 		if err != nil {
 			return "" // was checked at submission
 		}
-		a.values = set.Index()
+		a.own().values = set.Index()
 	}
 	v, _ := a.values.Nth(a.shown(idx))
 	return strconv.Itoa(v)
 }
 
 func (a *array) state() *ArrayState {
-	return &ArrayState{ID: a.row.ID, N: a.row.N, Pending: a.pending, Running: a.row.N - a.pending - a.durably, Completed: a.done[0], Failed: a.done[1],
-		Canceled: a.done[2], TimedOut: a.done[3], MaxStatus: a.status, Exception: a.exc}
+	return &ArrayState{ID: a.id, N: a.n, Pending: a.pending, Running: a.n - a.pending - a.durably, Completed: int(a.done[0]), Failed: int(a.done[1]),
+		Canceled: int(a.done[2]), TimedOut: int(a.done[3]), MaxStatus: int(a.status), Exception: a.exc}
 }
 
 // countResult counts one durable end, or n of them.
 func (a *array) countResult(result jobspec.Result, n int) {
+	i := 1
 	switch result {
 	case jobspec.ResultCompleted:
-		a.done[0] += n
+		i = 0
 	case jobspec.ResultCanceled:
-		a.done[2] += n
+		i = 2
 	case jobspec.ResultTimeout:
-		a.done[3] += n
-	default:
-		a.done[1] += n
+		i = 3
 	}
+	a.done[i] += int32(n)
 	a.durably += n
 }

@@ -74,7 +74,7 @@ func (m *Machine) endPending(a *array, t Target, exc Exception) {
 		e.tRun = 0
 		m.finish(e, m.now)
 	}
-	for _, s := range a.addSkip(t.Lo, min(t.Hi, a.row.N-1)) {
+	for _, s := range a.addSkip(t.Lo, min(t.Hi, a.n-1)) {
 		m.endSpan(a, s, exc)
 	}
 }
@@ -102,21 +102,21 @@ func (m *Machine) endSpan(a *array, s Span, exc Exception) {
 	n := s.Hi - s.Lo + 1
 	m.unqueue(a, n)
 	a.ended += n
-	log := eventLog{last: a.row.Submit}
+	log := eventLog{last: a.submit}
 	ctx, _ := json.Marshal(exc)
 	log.add(evException, m.now, ctx)
 	log.add(evClean, m.now, nil)
 	res := result(-1, &exc)
 	if a.exc == "" {
-		a.exc = "type=" + exc.Type + " " + exc.Note
+		a.own().exc = "type=" + exc.Type + " " + exc.Note
 	}
-	m.txn.Ranges = append(m.txn.Ranges, RangeRow{a.row.ID, s.Lo, s.Hi, uint8(res), m.now, log.buf})
+	m.txn.Ranges = append(m.txn.Ranges, RangeRow{a.id, s.Lo, s.Hi, uint8(res), m.now, log.buf})
 	m.next.ranges = append(m.next.ranges, endedRange{a, s, res})
 }
 
 // remark posts an exception that is not fatal. Elements without a log of their own get one.
 func (m *Machine) remark(a *array, t Target, exc Exception) {
-	for idx := max(t.Lo, 0); idx <= min(t.Hi, a.row.N-1); idx++ {
+	for idx := max(t.Lo, 0); idx <= min(t.Hi, a.n-1); idx++ {
 		e := a.get(idx)
 		if e == nil {
 			_, e = a.waiting(idx)
@@ -169,9 +169,9 @@ func (m *Machine) onDenied(ev Denied) {
 	exc := Exception{"alloc", 0, "unsatisfiable request: " + ev.Reason}
 	for len(a.again) > 0 {
 		i := a.again[0].idx
-		m.end0(a, Target{a.row.ID, i, i}, exc, jobspec.StatesPending)
+		m.end0(a, Target{a.id, i, i}, exc, jobspec.StatesPending)
 	}
-	for _, s := range a.addSkip(a.next, a.row.N-1) {
+	for _, s := range a.addSkip(a.next, a.n-1) {
 		m.endSpan(a, s, exc)
 	}
 }

@@ -14,9 +14,9 @@ func (m *Machine) onChanged(ev Changed) {
 		switch {
 		case a == nil:
 			m.fail(t.Array, "job is inactive")
-		case t.Lo == t.Hi && a.row.N > 1:
-			m.fail(a.idOf(t.Lo), fmt.Sprintf("is an element; this can be changed of the whole array only, %v", a.row.ID))
-		case a.ended == a.row.N:
+		case t.Lo == t.Hi && a.n > 1:
+			m.fail(a.idOf(t.Lo), fmt.Sprintf("is an element; this can be changed of the whole array only, %v", a.id))
+		case a.ended == a.n:
 			m.fail(t.Array, "job is inactive")
 		default:
 			m.change(a, &ev)
@@ -29,7 +29,7 @@ func (m *Machine) change(a *array, ev *Changed) {
 	if ev.Duration != nil {
 		var err error
 		if limit, err = ev.Duration.of(a.limit); err != nil {
-			m.fail(a.row.ID, err.Error())
+			m.fail(a.id, err.Error())
 			return
 		}
 	}
@@ -54,19 +54,19 @@ func (m *Machine) setUrgency(a *array, urgency int, user uint32) {
 		Urgency int    `json:"urgency"`
 	}{user, urgency})
 	m.note(a, evUrgency, ctx)
-	if a.urgency == urgency {
+	if int(a.urgency) == urgency {
 		return
 	}
 	m.levels[a.urgency]--
 	m.levels[urgency]++
-	a.urgency = urgency
+	a.urgency = int8(urgency)
 	if a.pending == 0 {
 		return
 	}
 	if a.wait == nil || a.freed || a.wait.corr {
 		m.notePriority(a)
 	}
-	m.out.Priorities = append(m.out.Priorities, Prioritized{a.row.ID, Priority(urgency)})
+	m.out.Priorities = append(m.out.Priorities, Prioritized{a.id, Priority(urgency)})
 }
 
 // of is the time limit that the change makes of one.
@@ -92,7 +92,7 @@ func (m *Machine) setLimit(a *array, limit float64) {
 
 // limitRuns tells scheduler and brokers of a's time limit.
 func (m *Machine) limitRuns(a *array, es []*elem) {
-	l := Limited{Array: a.row.ID, Duration: a.limit}
+	l := Limited{Array: a.id, Duration: a.limit}
 	byRank := make(map[int32]*RankRuns)
 	for _, e := range es {
 		if e.state != jobspec.StateRun {
@@ -130,7 +130,7 @@ func (m *Machine) limitRuns(a *array, es []*elem) {
 // Urgency is an active array's.
 func (m *Machine) Urgency(arr jobspec.ID) int {
 	if a := m.arrays[arr]; a != nil {
-		return a.urgency
+		return int(a.urgency)
 	}
 	return 0
 }

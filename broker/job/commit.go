@@ -32,7 +32,7 @@ func (m *Machine) onCommitted() {
 		}
 		r.arr.countResult(r.result, n)
 		m.countEnd(r.result, n)
-		m.out.Spans = append(m.out.Spans, Target{r.arr.row.ID, r.span.Lo, r.span.Hi})
+		m.out.Spans = append(m.out.Spans, Target{r.arr.id, r.span.Lo, r.span.Hi})
 		m.maybeDone(r.arr)
 	}
 }
@@ -77,13 +77,13 @@ func (m *Machine) ended(e *elem) {
 	}
 	a.countResult(res, 1)
 	m.countEnd(res, 1)
-	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.row.ID, e.idx, res, e.status})
+	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.id, e.idx, res, e.status})
 	m.touch(e)
 	m.maybeDone(a)
 }
 
 func (m *Machine) maybeDone(a *array) {
-	if a.durably == a.row.N && m.arrays[a.row.ID] == a {
+	if a.durably == a.n && m.arrays[a.id] == a {
 		m.out.Done = append(m.out.Done, a.state())
 		m.removeArray(a)
 	}
@@ -95,9 +95,9 @@ func (m *Machine) onRefused() {
 	f := m.oldest()
 	gone := make(map[jobspec.ID]bool, len(f.arrays))
 	for _, a := range f.arrays {
-		gone[a.row.ID] = true
+		gone[a.id] = true
 		m.totals.Pending -= a.pending
-		m.totals.Running -= a.row.N - a.pending
+		m.totals.Running -= a.n - a.pending
 		m.removeArray(a)
 	}
 	old := f.txn
@@ -142,7 +142,7 @@ func dropLogs(rows []LogRow, gone map[jobspec.ID]bool) []LogRow {
 func dropEnded(rs []endedRange, gone map[jobspec.ID]bool) []endedRange {
 	kept := rs[:0]
 	for _, r := range rs {
-		if !gone[r.arr.row.ID] {
+		if !gone[r.arr.id] {
 			kept = append(kept, r)
 		}
 	}

@@ -29,9 +29,9 @@ func (m *Machine) flushDemand() {
 		want := m.want(a)
 		switch {
 		case want > a.asked:
-			m.out.Queue = append(m.out.Queue, Queued{a.row.ID, a.spec, Priority(a.urgency), want - a.asked, a.limit})
+			m.out.Queue = append(m.out.Queue, Queued{a.id, a.spec, Priority(int(a.urgency)), want - a.asked, a.limit})
 		case want < a.asked:
-			m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.row.ID, a.asked - want})
+			m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.id, a.asked - want})
 		}
 		a.asked = want
 	}

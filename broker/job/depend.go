@@ -147,7 +147,7 @@ func (m *Machine) dependOn(a *array, targets []DependTarget) {
 		return
 	}
 	w := &waiting{deps: make([]depend, len(deps))}
-	a.wait = w
+	a.own().wait = w
 	for i := range deps {
 		d := &w.deps[i]
 		d.Dependency, d.desc = deps[i], deps[i].Description()
@@ -218,14 +218,14 @@ func (m *Machine) listenFor(a *array, i int, d *depend) {
 	switch d.Scheme {
 	case "begin-time":
 		if at := beginAt(d.Time); at.After(m.clock) {
-			m.timers.add(timer{at: at, kind: timeBegin, run: RunKey{Job: a.row.ID}})
+			m.timers.add(timer{at: at, kind: timeBegin, run: RunKey{Job: a.id}})
 		} else {
 			m.met(a, d)
 		}
 		return
 	case "singleton":
-		m.singles[a.row.Name] = append(m.singles[a.row.Name], a)
-		m.releaseSingle(a.row.Name)
+		m.singles[a.spec.Job.Name] = append(m.singles[a.spec.Job.Name], a)
+		m.releaseSingle(a.spec.Job.Name)
 		return
 	}
 	t := m.arrays[d.to.Array]
@@ -241,7 +241,7 @@ func (m *Machine) listenFor(a *array, i int, d *depend) {
 	}
 	if t == nil || t.durably > 0 {
 		d.asking = true
-		m.out.Lookups = append(m.out.Lookups, Lookup{a.row.ID, i, d.Scheme, d.to})
+		m.out.Lookups = append(m.out.Lookups, Lookup{a.id, i, d.Scheme, d.to})
 	}
 }
 
@@ -263,7 +263,7 @@ func (m *Machine) onLooked(ev Looked) {
 	}
 	d := &a.wait.deps[ev.Depend]
 	if ev.Failed {
-		m.timers.add(timer{at: m.clock.Add(time.Second), kind: timeLookup, run: RunKey{Job: a.row.ID, Attempt: uint32(ev.Depend)}})
+		m.timers.add(timer{at: m.clock.Add(time.Second), kind: timeLookup, run: RunKey{Job: a.id, Attempt: uint32(ev.Depend)}})
 		return
 	}
 	d.asking = false
@@ -276,7 +276,7 @@ func (m *Machine) onLooked(ev Looked) {
 func (m *Machine) lookAgain(key RunKey) {
 	if a := m.arrays[key.Job]; a != nil && a.wait != nil {
 		if d := &a.wait.deps[key.Attempt]; d.asking {
-			m.out.Lookups = append(m.out.Lookups, Lookup{a.row.ID, int(key.Attempt), d.Scheme, d.to})
+			m.out.Lookups = append(m.out.Lookups, Lookup{a.id, int(key.Attempt), d.Scheme, d.to})
 		}
 	}
 }
@@ -312,12 +312,12 @@ func (m *Machine) follow(t *array, f follower) {
 	if len(t.followers) == cap(t.followers) {
 		t.followers = slices.DeleteFunc(t.followers, m.over)
 	}
-	t.followers = append(t.followers, f)
+	t.own().followers = append(t.followers, f)
 }
 
 // over tells whether a dependency need not be told of anything more.
 func (m *Machine) over(f follower) bool {
-	return m.arrays[f.arr.row.ID] != f.arr || f.arr.wait.deps[f.dep].done
+	return m.arrays[f.arr.id] != f.arr || f.arr.wait.deps[f.dep].done
 }
 
 // tellBegun tells those that wait for a's start that an element has started.
@@ -335,7 +335,7 @@ func (m *Machine) tellBegun(e *elem) {
 
 // outcome tells dependency i of a how elements ended (or, with afterstart, that they have begun).
 func (m *Machine) outcome(a *array, i int, o Outcome) {
-	if m.arrays[a.row.ID] != a {
+	if m.arrays[a.id] != a {
 		return // it has ended, or was refused
 	}
 	d := &a.wait.deps[i]
@@ -361,7 +361,7 @@ func (m *Machine) outcome(a *array, i int, o Outcome) {
 func (m *Machine) counterparts(a *array, d *depend, s Span, o Outcome) {
 	if !o.OK {
 		exc := Exception{"dependency", 0, d.desc + " can never be met: " + m.jobText(d, s.Lo) + " " + o.text()}
-		m.end0(a, Target{a.row.ID, s.Lo, s.Hi}, exc, jobspec.StatesPending)
+		m.end0(a, Target{a.id, s.Lo, s.Hi}, exc, jobspec.StatesPending)
 		return
 	}
 	d.ok.AddRange(s.Lo, s.Hi)
@@ -426,7 +426,7 @@ func (m *Machine) judge(a *array, d *depend, idx int, o Outcome) {
 	switch {
 	case never:
 		note := d.desc + " can never be met: " + m.jobText(d, idx) + " " + o.text()
-		m.end0(a, Target{a.row.ID, 0, a.row.N - 1}, Exception{"dependency", 0, note}, jobspec.StatesPending)
+		m.end0(a, Target{a.id, 0, a.n - 1}, Exception{"dependency", 0, note}, jobspec.StatesPending)
 	case met:
 		m.met(a, d)
 	}
@@ -492,7 +492,7 @@ func (e *elem) logCorr(now float64) {
 		}
 	}
 	e.log.add(evDepend, now, nil)
-	e.log.add(evPriority, now, priorityContext(e.arr.urgency))
+	e.log.add(evPriority, now, priorityContext(int(e.arr.urgency)))
 }
 
 // meetAll: a has been started by an earlier leader, so that its dependencies were met; what the log of it says was not durable.
@@ -515,26 +515,26 @@ func (m *Machine) countName(a *array, by int) {
 	if !a.spec.Job.Named {
 		return
 	}
-	if m.names[a.row.Name] += by; m.names[a.row.Name] == 0 {
-		delete(m.names, a.row.Name)
+	if m.names[a.spec.Job.Name] += by; m.names[a.spec.Job.Name] == 0 {
+		delete(m.names, a.spec.Job.Name)
 	}
 	if by < 0 {
 		m.unsingle(a)
-		m.releaseSingle(a.row.Name)
+		m.releaseSingle(a.spec.Job.Name)
 	}
 }
 
 // unsingle takes an array out of those that wait for being the only one.
 func (m *Machine) unsingle(a *array) {
-	list := m.singles[a.row.Name]
+	list := m.singles[a.spec.Job.Name]
 	i := slices.Index(list, a)
 	if i < 0 {
 		return
 	}
 	if list = slices.Delete(list, i, i+1); len(list) == 0 {
-		delete(m.singles, a.row.Name)
+		delete(m.singles, a.spec.Job.Name)
 	} else {
-		m.singles[a.row.Name] = list
+		m.singles[a.spec.Job.Name] = list
 	}
 }
 

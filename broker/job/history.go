@@ -12,23 +12,24 @@ import (
 
 // note adds an event to a's log and has it written.
 func (m *Machine) note(a *array, c code, ctx []byte) {
-	log := eventLog{buf: a.row.Log, last: a.noted}
+	x := a.own()
+	log := eventLog{buf: x.log, last: x.noted}
 	if len(log.buf) == 0 {
-		log.last = a.row.Submit
+		log.last = a.submit
 	}
 	log.add(c, max(m.now, log.last), ctx)
-	a.row.Log, a.noted = log.buf, log.last
-	if !a.logDirty {
-		a.logDirty = true
+	x.log, x.noted = log.buf, log.last
+	if !x.logDirty {
+		x.logDirty = true
 		m.logs = append(m.logs, a)
 	}
-	if a.row.N == 1 && a.watched {
-		m.out.Touched = append(m.out.Touched, a.row.ID)
+	if a.n == 1 && a.watched {
+		m.out.Touched = append(m.out.Touched, a.id)
 	}
 }
 
 func (m *Machine) notePriority(a *array) {
-	m.note(a, evPriority, priorityContext(a.urgency))
+	m.note(a, evPriority, priorityContext(int(a.urgency)))
 }
 
 func priorityContext(urgency int) []byte {
@@ -39,7 +40,7 @@ func priorityContext(urgency int) []byte {
 func (m *Machine) takeLogs() {
 	for _, a := range m.logs {
 		a.logDirty = false
-		m.txn.Logs = append(m.txn.Logs, LogRow{a.row.ID, a.row.Log})
+		m.txn.Logs = append(m.txn.Logs, LogRow{a.id, a.log})
 	}
 	clear(m.logs)
 	m.logs = m.logs[:0]
@@ -137,15 +138,14 @@ func without(list []string, s string) []string {
 
 // restore sets what a's log says, after a leader's start.
 func (m *Machine) restore(a *array) error {
-	a.urgency = a.row.Urgency
-	if len(a.row.Log) == 0 {
+	if len(a.log) == 0 {
 		return nil
 	}
-	c, err := a.row.Current()
+	c, err := a.row().Current()
 	if err != nil {
 		return err
 	}
-	a.noted, a.urgency = c.last, c.Urgency
+	a.own().noted, a.urgency = c.last, int8(c.Urgency)
 	if c.Duration >= 0 {
 		a.limit = c.Duration
 	}
@@ -159,7 +159,7 @@ func (m *Machine) restoreDepends(a *array) error {
 		return nil
 	}
 	w := &waiting{deps: make([]depend, 0, len(deps))}
-	err := scanLog(a.row.Log, a.row.Submit, func(e rawEvent) error { return w.replay(e, deps) })
+	err := scanLog(a.log, a.submit, func(e rawEvent) error { return w.replay(e, deps) })
 	if err != nil || len(w.deps) < len(deps) {
 		return orError(err, errLog)
 	}
@@ -172,7 +172,8 @@ func (m *Machine) restoreDepends(a *array) error {
 			w.left++
 		}
 	}
-	a.wait, a.freed = w, w.left == 0 && !w.corr
+	x := a.own()
+	x.wait, x.freed = w, w.left == 0 && !w.corr
 	return nil
 }
 

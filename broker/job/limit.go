@@ -27,7 +27,7 @@ func (m *Machine) countFailure(a *array, res jobspec.Result) {
 		m.adjust(a)
 	}
 	if res == jobspec.ResultFailed || res == jobspec.ResultTimeout {
-		if a.fails++; a.fails == a.spec.Job.Array.MaxFails {
+		if a.fails++; int(a.fails) == a.spec.Job.Array.MaxFails {
 			m.failing = append(m.failing, a)
 		}
 	}
@@ -36,7 +36,7 @@ func (m *Machine) countFailure(a *array, res jobspec.Result) {
 // failedEnough lists the arrays that had all failures they may have when the leader before ended.
 func (m *Machine) failedEnough() {
 	for _, id := range m.order {
-		if a := m.arrays[id]; a != nil && a.spec.Job.Array.MaxFails > 0 && a.fails >= a.spec.Job.Array.MaxFails {
+		if a := m.arrays[id]; a != nil && a.spec.Job.Array.MaxFails > 0 && int(a.fails) >= a.spec.Job.Array.MaxFails {
 			m.failing = append(m.failing, a)
 		}
 	}
@@ -49,9 +49,9 @@ func (m *Machine) endFailing() {
 	}
 	for i := 0; i < len(m.failing); i++ {
 		a := m.failing[i]
-		if a.ended < a.row.N {
-			note := fmt.Sprintf("%d of %d elements of the array failed (--max-fails=%d)", a.fails, a.row.N, a.spec.Job.Array.MaxFails)
-			m.end0(a, Target{a.row.ID, 0, a.row.N - 1}, Exception{"cancel", 0, note}, 0)
+		if a.ended < a.n {
+			note := fmt.Sprintf("%d of %d elements of the array failed (--max-fails=%d)", a.fails, a.n, a.spec.Job.Array.MaxFails)
+			m.end0(a, Target{a.id, 0, a.n - 1}, Exception{"cancel", 0, note}, 0)
 		}
 	}
 	clear(m.failing) // else its room would hold on to arrays that have ended

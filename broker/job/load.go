@@ -55,9 +55,14 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 	if err != nil {
 		return fmt.Errorf("read jobspec of %v from the store: %w", l.ID, err)
 	}
-	a := &array{row: l.ArrayRow, spec: &Spec{l.Spec, l.JSON, j}, durable: true, hi: l.Hi, limit: j.Duration}
+	var env *Env
 	if l.Env != 0 {
-		a.env = &Env{l.Env, l.EnvData}
+		env = &Env{l.Env, l.EnvData}
+	}
+	a := m.newArray(&l.ArrayRow, &Spec{l.Spec, l.JSON, j}, env)
+	a.durable = true
+	if l.Hi > 0 {
+		a.own().hi = l.Hi
 	}
 	n := 0
 	for _, s := range l.Finished {
@@ -65,9 +70,9 @@ func (m *Machine) loadArray(l *LoadedArray) error {
 		n += s.Hi - s.Lo + 1
 	}
 	r := l.Results
-	a.done = [4]int{r.Completed, r.Failed, r.Canceled, r.TimedOut}
+	a.done = [4]int32{int32(r.Completed), int32(r.Failed), int32(r.Canceled), int32(r.TimedOut)}
 	a.ended, a.durably, a.pending = n, n, l.N-n
-	a.fails = r.Failed + r.TimedOut
+	a.fails = a.done[1] + a.done[3]
 	if err := m.restore(a); err != nil {
 		return fmt.Errorf("read the log of %v from the store: %w", l.ID, err)
 	}
@@ -115,7 +120,9 @@ func (m *Machine) ungate() {
 		if a == nil {
 			continue
 		}
-		a.claimed = nil
+		if a.claimed != nil {
+			a.claimed = nil
+		}
 		for _, e := range a.sortedActive() {
 			m.completeAdopted(e)
 		}

@@ -43,6 +43,7 @@ type Machine struct {
 	dirty     []*array // arrays whose hi is to be written
 	failing   []*array // arrays in which too many elements failed
 	logs      []*array // arrays whose log is to be written
+	none      extra    // of all arrays that have nothing of it
 	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
@@ -81,6 +82,7 @@ type endedRange struct {
 func New(cfg Config) (*Machine, *Actions, error) {
 	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
 		txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
+	m.none.shared = true
 	m.begin(cfg.Now)
 	if cfg.Loaded != nil {
 		if err := m.load(cfg.Loaded); err != nil {
@@ -195,8 +197,8 @@ func (m *Machine) Gen() uint64 { return m.gen }
 func (m *Machine) TakeTxn() *Txn {
 	for _, a := range m.dirty {
 		a.hiDirty = false
-		if a.ended < a.row.N {
-			m.txn.Hi = append(m.txn.Hi, HiRow{a.row.ID, max(a.next, a.top)})
+		if a.ended < a.n {
+			m.txn.Hi = append(m.txn.Hi, HiRow{a.id, max(a.next, a.top)})
 		}
 	}
 	clear(m.dirty)
@@ -213,7 +215,7 @@ func (m *Machine) TakeTxn() *Txn {
 // find returns the array that holds element id, and its index; or the array whose own id it is, with index -1 (a single job: 0).
 func (m *Machine) find(id jobspec.ID) (*array, int) {
 	if a := m.arrays[id]; a != nil {
-		if a.row.N == 1 {
+		if a.n == 1 {
 			return a, 0
 		}
 		return a, -1
@@ -223,23 +225,23 @@ func (m *Machine) find(id jobspec.ID) (*array, int) {
 		return nil, 0
 	}
 	a := m.arrays[m.order[i-1]]
-	if a == nil || id > a.row.ID+jobspec.ID(a.row.N) || a.row.N == 1 {
+	if a == nil || id > a.id+jobspec.ID(a.n) || a.n == 1 {
 		return nil, 0
 	}
-	return a, int(id - a.row.ID - 1)
+	return a, int(id - a.id - 1)
 }
 
 func (m *Machine) addArray(a *array) {
-	m.arrays[a.row.ID] = a
+	m.arrays[a.id] = a
 	a.queue = m.queueOf(a.spec.Job.Queue)
 	m.countName(a, 1)
 	m.levels[a.urgency]++
-	m.order = append(m.order, a.row.ID)
+	m.order = append(m.order, a.id)
 	m.totals.Pending += a.pending
 }
 
 func (m *Machine) removeArray(a *array) {
-	delete(m.arrays, a.row.ID)
+	delete(m.arrays, a.id)
 	m.countName(a, -1)
 	m.levels[a.urgency]--
 	if len(m.order) < 2*len(m.arrays)+1024 {

@@ -133,11 +133,11 @@ func (m *Machine) onUploaded(ev Uploaded) {
 // equip gives an element that is to start its parameters, or has it wait for them.
 func (m *Machine) equip(e *elem) {
 	a := e.arr
-	if a.row.Params == 0 {
+	if a.paramSet == 0 {
 		return
 	}
 	if a.params == nil {
-		a.params = &paramState{}
+		a.own().params = &paramState{}
 	}
 	list, ok := a.params.of(a.shown(e.idx))
 	e.params, e.wants = list, !ok
@@ -161,12 +161,12 @@ func (m *Machine) readAhead(a *array, idx int) {
 		if c := p.chunks[len(p.chunks)-1]; idx-c.First >= len(c.Lists)/2 {
 			want = c.First + len(c.Lists)
 		}
-		if want < 0 || a.row.Indexes != "" || want >= a.row.N || want < a.next || p.has(want) {
+		if want < 0 || a.indexText != "" || want >= a.n || want < a.next || p.has(want) {
 			return
 		}
 	}
 	p.asked = true
-	m.out.Params = append(m.out.Params, ParamsWanted{a.row.ID, a.row.Params, want})
+	m.out.Params = append(m.out.Params, ParamsWanted{a.id, a.paramSet, want})
 }
 
 func (m *Machine) onParamsLoaded(ev ParamsLoaded) {

@@ -162,7 +162,7 @@ func (m *Machine) onSynced(ev Synced) {
 // syncRun decides on one run that a broker has; true = it goes on.
 func (m *Machine) syncRun(r *rank, run *SyncRun) bool {
 	a, idx := m.find(run.Key.Job)
-	if a == nil || idx < 0 || idx >= a.row.N {
+	if a == nil || idx < 0 || idx >= a.n {
 		return m.unwanted(run)
 	}
 	if e := a.get(idx); e != nil && e.key() == run.Key && e.part(r.id) != nil {
@@ -206,7 +206,7 @@ func (m *Machine) adoptElem(a *array, idx int, run *SyncRun) *elem {
 	a.addSkip(idx, idx)
 	m.meetAll(a)
 	e := &elem{arr: a, idx: idx, attempt: run.Key.Attempt, epoch: run.Key.Epoch, status: -1, adopted: true, nnodes: run.NNodes,
-		watched: a.watched, log: eventLog{last: a.row.Submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
+		watched: a.watched, log: eventLog{last: a.submit}, state: jobspec.StateRun, tRun: orNow(run.Start, m.now), res: &resource.Alloc{}}
 	if e.limit = a.limit; a.limit == a.spec.Job.Duration && a.spec.Job.MinDuration > 0 && run.End > e.tRun {
 		e.limit = min(e.limit, run.End-e.tRun)
 	}
@@ -243,7 +243,7 @@ func (m *Machine) adoptPart(e *elem, r *rank, run *SyncRun) {
 	e.res = &all
 	e.allocs = append(e.allocs, id)
 	r.runs[e] = struct{}{}
-	al := Allocation{ID: id, Array: e.arr.row.ID, Alloc: res}
+	al := Allocation{ID: id, Array: e.arr.id, Alloc: res}
 	if e.limit > 0 {
 		al.End = e.tRun + e.limit
 	}

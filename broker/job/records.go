@@ -235,24 +235,24 @@ func (m *Machine) finish(e *elem, t float64) {
 	e.log.add(evClean, t, nil)
 	e.state, e.held, e.wants, e.params = jobspec.StateInactive, false, false, nil
 	a := e.arr
-	row := ElementRow{ID: e.id(), Array: a.row.ID, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
+	row := ElementRow{ID: e.id(), Array: a.id, Index: e.idx, Result: uint8(result(e.status, e.exc)), Status: e.status, Attempt: e.attempt,
 		Start: e.tRun, End: end, MaxRSS: e.maxRSS, CPU: e.cpu, Events: e.log.buf}
 	if e.res != nil {
 		row.Nodelist, row.Ranks = m.nodelist(e), e.res.Ranks()
 	}
 	a.running--
 	a.ended++
-	a.status = max(a.status, e.status)
+	a.status = max(a.status, int32(e.status))
 	m.countFailure(a, jobspec.Result(row.Result))
 	if jobspec.Result(row.Result) != jobspec.ResultCompleted && a.exc == "" && e.exc != nil {
-		a.exc = "type=" + e.exc.Type + " " + e.exc.Note
+		a.own().exc = "type=" + e.exc.Type + " " + e.exc.Note
 	}
 	m.txn.Ended = append(m.txn.Ended, row)
 	if a.follow {
 		m.out.Finished = append(m.out.Finished, Finished{row, e.began, e.signal})
 	}
 	m.next.ended = append(m.next.ended, e)
-	m.next.completes = m.next.completes || a.ended == a.row.N
+	m.next.completes = m.next.completes || a.ended == a.n
 	m.unstored++
 	m.touch(e)
 }

@@ -34,28 +34,28 @@ func (m *Machine) retryLost(e *elem, t float64) {
 
 // startRow is what is durable of an element before it has ended.
 func (e *elem) startRow(attempt uint32, node string) StartRow {
-	return StartRow{e.arr.row.ID, e.idx, attempt, node, e.fails}
+	return StartRow{e.arr.id, e.idx, attempt, node, e.fails}
 }
 
 // claim notes a row that the leader before wrote.
 func (a *array) claim(row StartRow) {
 	if a.claimed == nil {
-		a.claimed = make(map[int]StartRow)
+		a.own().claimed = make(map[int]StartRow)
 	}
 	a.claimed[row.Index] = row
 }
 
 // shown is the index that element idx has for its tasks: its own, or that of the element that it runs again.
 func (a *array) shown(idx int) int {
-	if a.row.Indexes == "" {
+	if a.indexText == "" {
 		return idx
 	}
 	if a.indexes == nil {
-		set, err := idset.Parse(a.row.Indexes)
+		set, err := idset.Parse(a.indexText)
 		if err != nil {
 			return idx // it was written by String
 		}
-		a.indexes = set.Index()
+		a.own().indexes = set.Index()
 	}
 	i, _ := a.indexes.Nth(idx)
 	return i

@@ -8,28 +8,24 @@ import (
 func (m *Machine) onSubmitted(ev Submitted) {
 	for i := range ev.Items {
 		it := &ev.Items[i]
-		a := &array{spec: it.Spec, env: it.Env, pending: it.N, watched: it.Watched, follow: it.Followed, row: ArrayRow{ID: m.newID(it.N), N: it.N, Spec: it.Spec.ID,
-			Name: it.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User, Token: it.Token, Submit: m.now, Params: it.Params, Digest: it.Digest,
-			Indexes: it.Indexes, Size: it.Size}}
 		if it.NewSpec {
 			m.txn.Specs = append(m.txn.Specs, SpecRow{it.Spec.ID, it.Spec.JSON})
 		}
-		if it.Env != nil {
-			a.row.Env = it.Env.ID
-			if it.NewEnv {
-				m.txn.Envs = append(m.txn.Envs, EnvRow{it.Env.ID, it.Env.Data})
-			}
+		if it.NewEnv {
+			m.txn.Envs = append(m.txn.Envs, EnvRow{it.Env.ID, it.Env.Data})
 		}
-		a.urgency, a.limit = it.Urgency, it.Spec.Job.Duration
-		m.dependOn(a, it.Depends)
-		row := a.row
-		row.Log = nil // is in a row of its own
-		m.txn.Arrays = append(m.txn.Arrays, row)
+		a := m.newArray(&ArrayRow{ID: m.newID(it.N), N: it.N, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, User: it.User,
+			Submit: m.now, Params: it.Params, Digest: it.Digest, Indexes: it.Indexes, Size: it.Size}, it.Spec, it.Env)
+		a.watched, a.follow = it.Watched, it.Followed
+		row := a.row()
+		row.Token = it.Token
+		m.txn.Arrays = append(m.txn.Arrays, *row)
+		m.dependOn(a, it.Depends) // its log is in a row of its own
 		m.txn.LastID = m.lastID
 		m.next.arrays = append(m.next.arrays, a)
 		m.addArray(a)
 		m.listen(a)
-		m.out.IDs = append(m.out.IDs, a.row.ID)
+		m.out.IDs = append(m.out.IDs, a.id)
 	}
 }
 
@@ -76,7 +72,7 @@ func (m *Machine) takePending(a *array) *elem {
 
 // newElem makes an element's state. What an earlier leader may have started begins with a later attempt.
 func (m *Machine) newElem(a *array, idx int, attempt uint32, fails int) *elem {
-	e := &elem{arr: a, idx: idx, attempt: attempt, fails: fails, status: -1, watched: a.watched, log: eventLog{last: a.row.Submit}}
+	e := &elem{arr: a, idx: idx, attempt: attempt, fails: fails, status: -1, watched: a.watched, log: eventLog{last: a.submit}}
 	if a.wait != nil && a.wait.corr && a.eligible(idx) {
 		e.logCorr(m.now)
 	}
@@ -237,13 +233,13 @@ func (e *elem) sent() bool {
 
 func (m *Machine) run(e *elem, p *part) Run {
 	a := e.arr
-	run := Run{Key: e.key(), SpecID: a.specKey(), Index: a.shown(e.idx), Size: a.row.N, CC: a.cc(e.idx), BCC: a.row.BCC, Parts: p.parts,
+	run := Run{Key: e.key(), SpecID: a.specKey(), Index: a.shown(e.idx), Size: a.n, CC: a.cc(e.idx), BCC: a.bcc, Parts: p.parts,
 		NNodes: len(e.res.Nodes), Limit: e.limit, Watched: e.watched, Params: e.params, Vars: a.aftermathVars()}
-	if a.row.N > 1 || a.row.Indexes != "" {
-		run.Array = a.row.ID
+	if a.n > 1 || a.indexText != "" {
+		run.Array = a.id
 	}
-	if a.row.Indexes != "" {
-		run.Size = a.row.Size
+	if a.indexText != "" {
+		run.Size = a.originSize
 	}
 	for i := range e.parts {
 		for j := range e.parts[i].parts {

@@ -1,7 +1,9 @@
 package job
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sort"
 
@@ -32,7 +34,7 @@ func (m *Machine) Lookup(id jobspec.ID) (arr jobspec.ID, n, index int, ok bool) 
 	if a == nil || !a.durable {
 		return 0, 0, 0, false
 	}
-	return a.row.ID, a.row.N, idx, true
+	return a.id, a.n, idx, true
 }
 
 // Array returns the counts of an unfinished array.
@@ -50,7 +52,7 @@ func (m *Machine) Row(id jobspec.ID) (*ArrayRow, *Spec, *Env, bool) {
 	if a == nil {
 		return nil, nil, nil, false
 	}
-	return &a.row, a.spec, a.env, true
+	return a.row(), a.spec, a.env, true
 }
 
 // Arrays returns the ids of the unfinished, durable arrays in order of submission.
@@ -82,11 +84,11 @@ func (m *Machine) InOrder(prio uint32, from jobspec.ID, f func(arr jobspec.ID) b
 		}
 		for ; at < len(m.order) && left > 0; at++ {
 			a := m.arrays[m.order[at]]
-			if a == nil || a.urgency != u {
+			if a == nil || int(a.urgency) != u {
 				continue
 			}
 			left--
-			if a.durable && !f(a.row.ID) {
+			if a.durable && !f(a.id) {
 				return
 			}
 		}
@@ -100,13 +102,13 @@ func (m *Machine) View(arr jobspec.ID, idx int) (View, bool) {
 		return View{}, false
 	}
 	if e := a.get(idx); e != nil {
-		return m.view(a, e), true
+		return a.view(a.row(), e), true
 	}
 	if _, e := a.waiting(idx); e != nil {
-		return m.view(a, e), true
+		return a.view(a.row(), e), true
 	}
 	if a.isPending(idx) {
-		return m.pendingView(a, idx, 1), true
+		return a.pendingView(a.row(), idx, 1), true
 	}
 	return View{}, false
 }
@@ -114,8 +116,9 @@ func (m *Machine) View(arr jobspec.ID, idx int) (View, bool) {
 // EachRunning calls f for the active elements of an array by index.
 func (m *Machine) EachRunning(arr jobspec.ID, f func(View)) {
 	if a := m.arrays[arr]; a != nil {
+		row := a.row()
 		for _, e := range a.sortedActive() {
-			f(m.view(a, e))
+			f(a.view(row, e))
 		}
 	}
 }
@@ -127,8 +130,9 @@ func (m *Machine) EachPending(arr, from jobspec.ID, collapse bool, f func(View) 
 	if a == nil {
 		return true
 	}
+	row := a.row()
 	if n := a.pending - len(a.again); collapse && n > 0 {
-		if v := m.pendingView(a, a.firstPending(), n); v.ID >= from && !f(v) {
+		if v := a.pendingView(row, a.firstPending(), n); v.ID >= from && !f(v) {
 			return false
 		}
 	}
@@ -137,20 +141,20 @@ func (m *Machine) EachPending(arr, from jobspec.ID, collapse bool, f func(View) 
 		idx = max(idx, int(from-first))
 	}
 	if collapse {
-		idx = a.row.N
+		idx = a.n
 	}
 	for _, e := range a.again {
 		for ; idx < e.idx; idx++ {
-			if a.isPending(idx) && !f(m.pendingView(a, idx, 1)) {
+			if a.isPending(idx) && !f(a.pendingView(row, idx, 1)) {
 				return false
 			}
 		}
-		if e.id() >= from && !f(m.view(a, e)) {
+		if e.id() >= from && !f(a.view(row, e)) {
 			return false
 		}
 	}
-	for ; idx < a.row.N; idx++ {
-		if a.isPending(idx) && !f(m.pendingView(a, idx, 1)) {
+	for ; idx < a.n; idx++ {
+		if a.isPending(idx) && !f(a.pendingView(row, idx, 1)) {
 			return false
 		}
 	}
@@ -168,17 +172,17 @@ func (a *array) firstPending() int {
 	return idx
 }
 
-func (m *Machine) pendingView(a *array, idx, n int) View {
+func (a *array) pendingView(row *ArrayRow, idx, n int) View {
 	id := a.idOf(idx)
 	if n > 1 {
-		id = a.row.ID
+		id = a.id
 	}
-	return View{ID: id, Row: &a.row, Spec: a.spec, Env: a.env, Index: idx, Count: n, CC: a.cc(idx), Pending: true, Limit: a.limit, NTasks: NTasks(a.spec.Job),
+	return View{ID: id, Row: row, Spec: a.spec, Env: a.env, Index: idx, Count: n, CC: a.cc(idx), Pending: true, Limit: a.limit, NTasks: NTasks(a.spec.Job),
 		Fold: State{State: a.pendingState(idx, n), Status: -1, Attempt: 1}}
 }
 
-func (m *Machine) view(a *array, e *elem) View {
-	v := View{ID: e.id(), Row: &a.row, Spec: a.spec, Env: a.env, Index: e.idx, Count: 1, CC: a.cc(e.idx), Res: e.res, Log: e.log.buf, NTasks: NTasks(a.spec.Job),
+func (a *array) view(row *ArrayRow, e *elem) View {
+	v := View{ID: e.id(), Row: row, Spec: a.spec, Env: a.env, Index: e.idx, Count: 1, CC: a.cc(e.idx), Res: e.res, Log: e.log.buf, NTasks: NTasks(a.spec.Job),
 		Pending: e.state == jobspec.StateSched, Limit: e.limit}
 	v.Fold = State{State: e.state, Status: e.status, Attempt: e.attempt, TRun: e.tRun, Exc: e.exc}
 	if v.Pending {
@@ -256,7 +260,10 @@ func (m *Machine) Check() error {
 		}
 		levels[a.urgency]++
 		pending += a.pending
-		running += a.row.N - a.pending - a.durably
+		running += a.n - a.pending - a.durably
+	}
+	if !reflect.DeepEqual(m.none, extra{shared: true}) {
+		return errors.New("what arrays share has been written to")
 	}
 	if levels != m.levels {
 		return fmt.Errorf("arrays by urgency: %v, counted as %v", levels, m.levels)
@@ -279,12 +286,12 @@ func (a *array) check() error {
 		return err
 	}
 	n := 0
-	for idx := a.next; idx < a.row.N && a.row.N <= 10000; idx++ {
+	for idx := a.next; idx < a.n && a.n <= 10000; idx++ {
 		if !a.skipped(idx) {
 			n++
 		}
 	}
-	if a.row.N <= 10000 && n+len(a.again) != a.pending {
+	if a.n <= 10000 && n+len(a.again) != a.pending {
 		return fmt.Errorf("%d pending, counted %d", a.pending, n+len(a.again))
 	}
 	if a.asked > a.pending {
@@ -303,8 +310,8 @@ func (a *array) check() error {
 			return err
 		}
 	}
-	if a.ended < a.durably || a.ended > a.row.N {
-		return fmt.Errorf("%d ended, %d durably, of %d", a.ended, a.durably, a.row.N)
+	if a.ended < a.durably || a.ended > a.n {
+		return fmt.Errorf("%d ended, %d durably, of %d", a.ended, a.durably, a.n)
 	}
 	return nil
 }
@@ -314,7 +321,7 @@ func (e *elem) check() error {
 	if e.adopted {
 		return nil // its log begins with its adoption
 	}
-	s, err := Fold(e.arr.row.Urgency, e.arr.row.Submit, e.log.buf)
+	s, err := Fold(int(e.arr.given), e.arr.submit, e.log.buf)
 	if err != nil {
 		return err
 	}
@@ -330,8 +337,8 @@ func (e *elem) check() error {
 // Named returns the latest of the active, durable arrays with a name.
 func (m *Machine) Named(name string) (id jobspec.ID, n int, ok bool) {
 	for _, id := range slices.Backward(m.order) {
-		if a := m.arrays[id]; a != nil && a.durable && a.row.Name == name {
-			return id, a.row.N, true
+		if a := m.arrays[id]; a != nil && a.durable && a.spec.Job.Name == name {
+			return id, a.n, true
 		}
 	}
 	return 0, 0, false

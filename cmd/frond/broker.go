@@ -41,7 +41,7 @@ func newBrokerCmd(e *env) *cobra.Command {
 	cmd.Flags().BoolVar(&o.again, "again", false, "this process takes the place of one that died: the other brokers live")
 	cmd.Flags().StringVar(&o.rundir, "rundir", "", "run directory, with its boot file")
 	cmd.Flags().BoolVar(&o.join, "join", false, "report in to whom the ticket names, which is in FROND_BOOT or in the file of FROND_BOOT_FILE; --rank is the number in the launch")
-	cmd.Flags().StringVar(&o.ticket, "ticket", "", "'-': read the ticket from standard input")
+	cmd.Flags().StringVar(&o.ticket, "ticket", "", "'-': read the ticket from standard input; else from this file, if it is not in the environment")
 	cmd.MarkFlagsOneRequired("rundir", "join")
 	cmd.MarkFlagsMutuallyExclusive("rundir", "join")
 	return cmd

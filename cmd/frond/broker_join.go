@@ -49,8 +49,11 @@ func (m *membership) conn() *meet.Conn {
 // joinAndServe is the life of a broker that was started with a ticket.
 func (o *brokerOptions) joinAndServe(ctx context.Context, e *env) error {
 	var in io.Reader
-	if o.ticket == "-" {
+	switch {
+	case o.ticket == "-":
 		in = e.stdin
+	case o.ticket != "":
+		os.Setenv(boot.TicketFileEnv, o.ticket) // which counts if it did not come in the environment
 	}
 	ticket, err := boot.TakeTicket(in)
 	if err != nil {
@@ -81,6 +84,9 @@ func newMembership(e *env, t *boot.Ticket, rank int) (*membership, error) {
 	}
 	if n, err := strconv.Atoi(e.getenv("SLURM_PROCID")); err == nil && rank < 0 {
 		rank = n
+	}
+	if task, err := outer.Started(e.getenv); err == nil && task != nil && rank < 0 {
+		rank = task.Rank
 	}
 	return &membership{ticket: t, keys: keys, report: meet.Report{Protocol: wire.Protocol, Version: version, ID: t.Info.ID,
 		UUID: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()), Rank: rank, Host: host, Node: e.getenv("SLURMD_NODENAME"),

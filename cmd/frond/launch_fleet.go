@@ -24,11 +24,13 @@ import (
 type way interface {
 	// commands makes the command lines that start them and stay until they have ended. The ticket goes by environment or standard
 	// input, for it is a secret.
-	commands(ticket string) []*exec.Cmd
+	commands(ticket string) ([]*exec.Cmd, error)
 	// words says for people what will be run.
 	words() []string
-	// name is that of --launcher.
-	name() string
+	// label is the name of --launcher.
+	label() string
+	// close removes what commands left for brokers to find.
+	close()
 }
 
 // Events of the fleet, beside those of its server.
@@ -130,7 +132,10 @@ func (f *fleet) launch() error {
 		return fmt.Errorf("launch brokers: %w", err)
 	}
 	defer log.Close()
-	cmds := f.way.commands(f.ticket)
+	cmds, err := f.way.commands(f.ticket)
+	if err != nil {
+		return err
+	}
 	f.each = len(cmds) == len(f.slots)
 	for i, cmd := range cmds {
 		cmd.Stdout, cmd.Stderr = log, log
@@ -183,6 +188,7 @@ func (f *fleet) close() {
 		cmd.Process.Kill()
 	}
 	f.server.Close()
+	f.way.close()
 }
 
 // why says what is known of a broker that is not online.
@@ -249,19 +255,36 @@ func (f *fleet) find(r meet.Report) (*slot, error) {
 	return s, nil
 }
 
-// free finds the slot of a newcomer: that of its node, else that of its number in the launch, else the first that is free.
+// free finds the slot of a newcomer: that of its node, else, if it was started by a command of its own, that of its number in the launch, else that of its
+// host, else that of its number, else the first that is free.
 func (f *fleet) free(r meet.Report) *slot {
-	var first *slot
+	var best *slot
+	most := -1
 	for i, s := range f.slots {
+		value := 0
 		switch {
 		case s.report != nil || s.over:
+			continue
 		case r.Node != "" && s.place.Node == r.Node:
-			return s
-		case first == nil || i == r.Rank:
-			first = s
+			value = 4
+		case f.each && i == r.Rank:
+			value = 3
+		case r.Node == "" && sameHost(s.place.Node, r.Host):
+			value = 2
+		case i == r.Rank:
+			value = 1
+		}
+		if value > most {
+			best, most = s, value
 		}
 	}
-	return first
+	return best
+}
+
+// sameHost compares names of hosts, which may have a domain or not.
+func sameHost(a, b string) bool {
+	short := func(name string) string { n, _, _ := strings.Cut(name, "."); return n }
+	return a == b || a != "" && short(a) == short(b)
 }
 
 // nameNode gives a node its name if the scheduler gave none: what it calls itself, unlike all others.

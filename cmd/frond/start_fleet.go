@@ -156,8 +156,8 @@ func (s *supervisor) showFleet() {
 // row is its line in the table of --check.
 func (s *slot) row(w way) string {
 	if s.report == nil || s.joined == nil {
-		return fmt.Sprintf("%d\t%s\t-\t%s\t-\t-\t-\t-\t-\tnot there: %s", s.place.Rank, s.place.Node, w.name(), strings.ReplaceAll(s.err, "\n", " "))
+		return fmt.Sprintf("%d\t%s\t-\t%s\t-\t-\t-\t-\t-\tnot there: %s", s.place.Rank, s.place.Node, w.label(), strings.ReplaceAll(s.err, "\n", " "))
 	}
-	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%d\t%d\t%+.2f s\t%s\t%.2f s", s.place.Rank, s.place.Node, s.report.Host, w.name(), s.report.Version, s.joined.Cores,
+	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%d\t%d\t%+.2f s\t%s\t%.2f s", s.place.Rank, s.place.Node, s.report.Host, w.label(), s.report.Version, s.joined.Cores,
 		s.joined.GPUs, s.skew, s.joined.Addr, s.took.Seconds())
 }

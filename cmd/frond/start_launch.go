@@ -18,9 +18,9 @@ import (
 
 // launchFlags are those that say where brokers are and how they get there.
 func (o *startOptions) launchFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.launcher, "launcher", "auto", "how brokers get to other hosts: auto (as the allocation does), local (not at all), slurm, ssh, or exec:`COMMAND` with {host} in it")
-	f.StringVar(&o.boot, "boot", "auto", "the allocation to start in: auto (what the environment says), slurm, or none")
-	f.StringVar(&o.hosts, "hosts", "", "start a broker on each of `HOSTS`, as 'node[1-4],big', by ssh or --launcher=exec:")
+	f.StringVar(&o.launcher, "launcher", "auto", "how brokers get to other hosts: auto (as the allocation does), local (not at all), slurm, ssh, blaunch, jsrun, pbs_tmrsh, pbsdsh, qrsh, mpiexec, or exec:`COMMAND` with {host} in it")
+	f.StringVar(&o.boot, "boot", "auto", "the allocation to start in: auto (what the environment says), slurm, lsf, pbs, sge, or none")
+	f.StringVar(&o.hosts, "hosts", "", "start a broker on each of `HOSTS`, as 'node[1-4],big' or a file with a host on each line, by ssh or what --launcher says")
 	f.IntVar(&o.minNodes, "min-nodes", 0, "go on when at least `K` brokers are there, without those that do not come up (default: all must)")
 	f.StringVar(&o.startTime, "start-time", "", "how long brokers may take to come up, a `DURATION` (default: 60s, on other hosts 120s)")
 	f.StringVar(&o.iface, "interface", "", "brokers on several hosts talk over `NAME` (eth1), or over addresses in it (10.1.0.0/16)")
@@ -38,12 +38,10 @@ func (o *startOptions) checkLaunch() error {
 		o.launcher = "ssh"
 	}
 	switch {
-	case o.boot != "auto" && o.boot != "slurm" && o.boot != "none":
-		return fmt.Errorf("--boot=%s: must be auto, slurm or none", o.boot)
-	case o.boot == "slurm" && os.Getenv("SLURM_JOB_ID") == "":
-		return errors.New("--boot=slurm: this process is in no allocation of Slurm (SLURM_JOB_ID is not set)")
+	case o.boot != "auto" && o.boot != "none" && !slices.Contains(outer.Kinds, o.boot):
+		return fmt.Errorf("--boot=%s: must be auto, %s or none", o.boot, strings.Join(outer.Kinds, ", "))
 	case o.hosts != "" && (o.launcher == "local" || o.launcher == "slurm"):
-		return fmt.Errorf("--hosts and --launcher=%s contradict each other: with --hosts brokers are started by ssh or exec:COMMAND", o.launcher)
+		return fmt.Errorf("--hosts and --launcher=%s contradict each other: with --hosts brokers are started by ssh or another launcher", o.launcher)
 	case o.hosts != "" && o.brokersGiven:
 		return errors.New("--hosts and -n contradict each other: there is one broker on each host")
 	case o.minNodes < 0:

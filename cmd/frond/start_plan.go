@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/overlay/meet"
@@ -48,34 +46,48 @@ func (p *launchPlan) others() []string {
 	return out
 }
 
-// launchers are the values of --launcher, beside exec:COMMAND.
-var launchers = []string{"auto", "local", "slurm", "ssh"}
-
 // makePlan finds out where this process is and decides what to launch.
 func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	p := &launchPlan{local: max(1, o.brokers), here: -1, threads: 1}
-	if o.boot != "none" {
-		a, err := outer.Detect(e.getenv)
-		if err != nil && o.launcher != "local" {
-			return nil, err
+	var err error
+	switch o.boot {
+	case "none":
+	case "auto":
+		p.alloc, err = outer.Detect(e.getenv)
+	default:
+		if p.alloc, err = outer.DetectAs(o.boot, e.getenv); err == nil && p.alloc == nil {
+			err = fmt.Errorf("--boot=%s: this process is in no allocation of %s, as far as its environment says", o.boot, schedulers[o.boot])
 		}
-		p.alloc = a
 	}
-	custom, isExec := strings.CutPrefix(o.launcher, "exec:")
-	switch {
-	case o.hosts != "" || o.launcher == "ssh" || isExec:
-		return p, o.planHosts(p, custom, isExec)
-	case o.launcher == "local" || o.launcher == "auto" && (o.brokersGiven || p.alloc == nil):
-		p.found = "in no allocation"
-		if p.alloc != nil {
-			p.found = fmt.Sprintf("in the %s of job %s of %s, whose other nodes are left alone (--launcher, -n or --boot say so)", p.alloc.Where, p.alloc.ID, p.alloc.Kind)
-			p.alloc = nil
-		}
+	if err != nil && o.launcher != "local" {
+		return nil, err
+	}
+	switch a := p.alloc; {
+	case o.hosts != "" || o.launcher != "auto" && o.launcher != "local" && o.launcher != "slurm":
+		return p, o.planOthers(p)
+	case o.launcher == "local" || o.launcher == "auto" && (o.brokersGiven || a == nil || a.Nodes == nil):
+		p.planLocal()
 		return p, nil
-	case p.alloc == nil:
-		return nil, fmt.Errorf("--launcher=%s: this process is in no allocation of it (SLURM_JOB_ID is not set)", o.launcher)
+	case o.launcher == "slurm" && (a == nil || a.Kind != "slurm"):
+		return nil, errors.New("--launcher=slurm: this process is in no allocation of Slurm (SLURM_JOB_ID is not set)")
+	case a.Kind != "slurm":
+		return p, o.planOthers(p)
 	}
 	return p, o.planSlurm(p)
+}
+
+// planLocal: all brokers are processes of this host.
+func (p *launchPlan) planLocal() {
+	a := p.alloc
+	p.alloc = nil
+	switch {
+	case a == nil:
+		p.found = "in no allocation"
+	case a.Nodes == nil:
+		p.found = fmt.Sprintf("in job %s of %s: what the job has of its node is used", a.ID, schedulers[a.Kind])
+	default:
+		p.found = fmt.Sprintf("in the %s of job %s of %s, whose other nodes are left alone (--launcher, -n or --boot say so)", a.Where, a.ID, schedulers[a.Kind])
+	}
 }
 
 func (o *startOptions) planSlurm(p *launchPlan) error {
@@ -109,50 +121,6 @@ func slurmThreads(nodes []string) int {
 		return 1
 	}
 	return outer.ThreadsPerCPU(string(out))
-}
-
-// planHosts is for ssh and the like: one command a host.
-func (o *startOptions) planHosts(p *launchPlan, custom string, isExec bool) error {
-	switch {
-	case o.hosts != "":
-		hosts, err := hostlist.Parse(o.hosts)
-		if err != nil {
-			return fmt.Errorf("--hosts: %w", err)
-		}
-		p.nodes, p.alloc = hosts, nil
-		p.found = "told the hosts: " + o.hosts
-	case p.alloc != nil:
-		p.nodes = p.alloc.Nodes
-		p.found = fmt.Sprintf("in job %s of %s, with %d nodes: %s", p.alloc.ID, p.alloc.Kind, len(p.nodes), hostlist.Encode(p.nodes))
-	default:
-		return fmt.Errorf("--launcher=%s needs --hosts: this process is in no allocation that would name them", o.launcher)
-	}
-	if len(p.nodes) == 0 {
-		return errors.New("--hosts: no host is named")
-	}
-	p.local = 1
-	host, _ := os.Hostname()
-	short, _, _ := strings.Cut(host, ".")
-	p.here = slices.IndexFunc(p.nodes, func(n string) bool { return n == host || n == short || n == "localhost" })
-	if p.alloc != nil {
-		p.here = p.alloc.Here
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	w := &hostWay{kind: "ssh", prefix: []string{"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "{host}"}, self: []string{"exec", self}, hosts: p.others()}
-	if isExec {
-		w.kind, w.prefix, w.self = "exec", strings.Fields(custom), []string{self}
-		if len(w.prefix) == 0 {
-			return errors.New("--launcher=exec: needs a command, in which {host} stands for the host")
-		}
-	}
-	p.way = w
-	if len(w.hosts) == 0 {
-		p.way = nil
-	}
-	return nil
 }
 
 // granted fills in what a node may offer.
@@ -208,6 +176,9 @@ func (p *launchPlan) describe(e *env) {
 			total += max(1, n/p.threads)
 		}
 		fmt.Fprintf(e.stdout, "granted:  %d cores at most\n", total)
+	}
+	if w, ok := p.way.(*recipeWay); ok {
+		fmt.Fprintf(e.stdout, "launcher: %s (%s)\n", w.name, w.what)
 	}
 	if p.way != nil {
 		for _, line := range p.way.words() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +77,39 @@ func TakeTicket(stdin io.Reader) (*Ticket, error) {
 		return nil, fmt.Errorf("read ticket: %w", err)
 	}
 	return ParseTicket(text)
+}
+
+// TicketDir is where LeaveTicket writes: below the directory that a user's hosts share, if they share any. Empty: there is none.
+func TicketDir(getenv func(string) string) string {
+	home := getenv("FROND_HOME")
+	if home == "" {
+		if home = getenv("HOME"); home == "" {
+			return ""
+		}
+		home = filepath.Join(home, ".frond")
+	}
+	return filepath.Join(home, "boot")
+}
+
+// LeaveTicket writes a ticket into a new file of mode 0600 for brokers that are told its name. Who calls it removes it.
+func LeaveTicket(getenv func(string) string, text string) (path string, err error) {
+	dir := TicketDir(getenv)
+	if dir == "" {
+		return "", errors.New("neither FROND_HOME nor HOME is set")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(dir, "ticket-") // 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
 }
 
 // readSecret reads a file of the user's that nobody else may read.

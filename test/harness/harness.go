@@ -54,7 +54,7 @@ func Environ(dir string) []string {
 // plain leaves out what tells frond that it is in a job of some scheduler, as the tests themselves may be, and the user's own settings.
 func plain(environ []string) []string {
 	return slices.DeleteFunc(environ, func(kv string) bool {
-		for _, prefix := range [...]string{"FROND_", "SLURM", "FLUX_", "PMI", "PALS_"} {
+		for _, prefix := range [...]string{"FROND_", "SLURM", "FLUX_", "PMI", "PALS_", "OMPI_", "JSM_", "MPI_LOCAL", "LSB_", "PBS_", "SGE_", "PE_HOSTFILE", "JOB_ID"} {
 			if strings.HasPrefix(kv, prefix) && !strings.HasPrefix(kv, "FROND_TEST_") {
 				return true
 			}

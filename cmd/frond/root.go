@@ -62,6 +62,7 @@ func verbs(e *env) []*cobra.Command {
 		newCompletionCmd(e),
 		newManCmd(e),
 		newRelayCmd(e),
+		newCarryCmd(e),
 		newBrokerCmd(e),
 	}
 	return append(append(own, jobVerbs(e)...), serviceVerbs(e)...)

@@ -197,6 +197,9 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 		plan.describe(e)
 		return nil
 	}
+	if plan.seat != nil {
+		return plan.carry(e)
+	}
 	if a := plan.alloc; a != nil && a.Where == outer.Step && a.Proc > 0 {
 		return o.waitForStep(e, a)
 	}

@@ -22,6 +22,7 @@ type launchPlan struct {
 	nodes   []string          // all; nil: local brokers alone
 	way     way               // nil: no broker elsewhere
 	threads int               // cpus of the allocation's scheduler that make a core
+	seat    []string          // not nil: the command line that carries this command to the first node, where the rest happens
 }
 
 // size is the number of brokers.
@@ -97,7 +98,13 @@ func (o *startOptions) planSlurm(p *launchPlan) error {
 	if a.Where == outer.Step {
 		p.found += fmt.Sprintf("; %d tasks were started, of which the first (task 0) runs the leader and starts a broker on each other node, and the others wait for the end", a.Procs)
 	}
-	if len(p.others()) == 0 {
+	if a.Where == outer.Shell && os.Getenv(carriedEnv) != "" {
+		p.here = 0 // srun has said so, even where it does not name the node
+	} else if a.Where == outer.Shell && o.ready == 0 && !o.detach { // a detached leader stays where its clients are
+		p.here = 0
+		p.seat = outer.SrunOne(p.nodes[0])
+	}
+	if len(p.others()) == 0 && p.seat == nil {
 		return nil
 	}
 	if _, err := exec.LookPath("srun"); err != nil {
@@ -107,8 +114,13 @@ func (o *startOptions) planSlurm(p *launchPlan) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	p.way = &srunWay{self: self, nodes: p.others()}
-	p.threads = slurmThreads(p.others())
+	if p.seat != nil {
+		p.seat = append(p.seat, self, "carry")
+	}
+	p.threads = slurmThreads(p.nodes)
+	if len(p.others()) > 0 {
+		p.way = &srunWay{self: self, nodes: p.others()}
+	}
 	return nil
 }
 
@@ -165,6 +177,8 @@ func (p *launchPlan) describe(e *env) {
 	switch {
 	case p.nodes == nil:
 		fmt.Fprintf(e.stdout, "brokers:  %d, all processes of this host\n", p.local)
+	case p.seat != nil:
+		fmt.Fprintf(e.stdout, "brokers:  %d; rank 0, the leader, on the first node, %s: this shell is on none of them, and carries terminal, input, signals and exit code\n", p.size(), p.nodes[0])
 	case p.here >= 0:
 		fmt.Fprintf(e.stdout, "brokers:  %d; rank 0, the leader, here on node %s\n", p.size(), p.nodes[p.here])
 	default:
@@ -180,10 +194,15 @@ func (p *launchPlan) describe(e *env) {
 	if w, ok := p.way.(*recipeWay); ok {
 		fmt.Fprintf(e.stdout, "launcher: %s (%s)\n", w.name, w.what)
 	}
+	then := "here"
+	if p.seat != nil {
+		then = "there"
+		fmt.Fprintf(e.stdout, "run:      %s\n", typedLine(p.seat))
+	}
 	if p.way != nil {
 		for _, line := range p.way.words() {
 			fmt.Fprintf(e.stdout, "run:      %s\n", line)
 		}
 	}
-	fmt.Fprintln(e.stdout, "then:     the command runs here, with FROND_URI set")
+	fmt.Fprintf(e.stdout, "then:     the command runs %s, with FROND_URI set\n", then)
 }

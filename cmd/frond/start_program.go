@@ -76,7 +76,7 @@ func programEnviron(environ []string, uri string) []string {
 		switch {
 		case strings.HasPrefix(kv, "PATH="):
 			path = kv[len("PATH="):]
-		case !strings.HasPrefix(kv, "FROND_URI="):
+		case !strings.HasPrefix(kv, "FROND_URI=") && !strings.HasPrefix(kv, carriedEnv+"="):
 			out = append(out, kv)
 		}
 	}

@@ -33,6 +33,7 @@ const (
 	leaderLimit  = 60 * time.Second // for the leader to end jobs and exit
 	brokerLimit  = 3 * time.Second  // for the others once it has
 	maxRestarts  = 3                // of the leader
+	sameEnd      = 2 * time.Second  // signals of a system within this time are one
 )
 
 // Events of the supervisor's loop, beside evExit and os.Signal.
@@ -65,22 +66,23 @@ type supervisor struct {
 	crews    []launcher      // both
 	listener *clientListener // nil without --listen
 
-	events   chan any
-	phase    phase
-	await    int // brokers that are waited for at start
-	program  *guard.Program
-	ended    bool // the program
-	code     int
-	err      error // why the instance failed
-	signals  int
-	keep     bool // a signal's end keeps jobs
-	restarts int
-	online   int       // brokers, as last heard
-	limit    time.Time // for the start
-	began    time.Time
-	clients  context.Context // of the goroutines that talk to the leader
-	shown    bool            // a progress line stands on the terminal
-	told     bool            // that jobs are active
+	events     chan any
+	phase      phase
+	await      int // brokers that are waited for at start
+	program    *guard.Program
+	ended      bool // the program
+	code       int
+	err        error // why the instance failed
+	signals    int
+	lastSignal time.Time
+	keep       bool // a signal's end keeps jobs
+	restarts   int
+	online     int       // brokers, as last heard
+	limit      time.Time // for the start
+	began      time.Time
+	clients    context.Context // of the goroutines that talk to the leader
+	shown      bool            // a progress line stands on the terminal
+	told       bool            // that jobs are active
 }
 
 // run supervises until everything has ended, and returns the command's exit code.
@@ -277,12 +279,16 @@ func (s *supervisor) onIdle(ev evIdle) {
 
 // onSignal passes the first signal on and ends everything; the next one hastens.
 func (s *supervisor) onSignal(sig os.Signal) {
+	num := sig.(syscall.Signal)
+	if num != syscall.SIGINT && time.Since(s.lastSignal) < sameEnd {
+		return // a scheduler tells an end to all processes, and some of them pass it on
+	}
+	s.lastSignal = time.Now()
 	s.signals++
 	if s.signals > 1 && s.phase >= ending && s.phase != draining {
 		s.hasten()
 		return
 	}
-	num := sig.(syscall.Signal)
 	s.code = 128 + int(num)
 	s.keep = s.keepsOn(num)
 	if s.phase != running || s.program == nil {

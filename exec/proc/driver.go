@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/exec"
+	"github.com/frond-hpc/frond/exec/pty"
 	"github.com/frond-hpc/frond/resource"
 )
 
@@ -203,7 +204,7 @@ func (d *Driver) feed(e exec.Feed) {
 	}
 	for i := range j.tasks {
 		if t := &j.tasks[i]; e.Task == t.rank || e.Task < 0 && -2-e.Task != t.rank {
-			resize(t.tty, e.Window)
+			pty.Resize(t.tty, e.Window.Rows, e.Window.Cols)
 			t.stdin.add(e.Data, e.EOF)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/frond-hpc/frond/exec"
+	"github.com/frond-hpc/frond/exec/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,12 +14,12 @@ import (
 // openPTY makes a terminal and gives it to the task as standard input, and as what writes to no file of its own.
 func (io *stdio) openPTY() error {
 	t := io.t
-	master, slave, err := newPTY()
+	master, slave, err := pty.Open()
 	if err != nil {
 		return fmt.Errorf("make terminal: %w", err)
 	}
 	sh := t.job.shell()
-	resize(master, exec.Window{Rows: sh.PTY.Rows, Cols: sh.PTY.Cols})
+	pty.Resize(master, sh.PTY.Rows, sh.PTY.Cols)
 	io.send(0, slave, true)
 	for stream, out := range []string{1: sh.Stdout.Path, 2: sh.Stderr.Path} {
 		if stream > 0 && out == "" {
@@ -50,40 +50,6 @@ func (io *stdio) openPTYInput(master *os.File) error {
 	io.t.stdin.terminal = true
 	io.input = os.NewFile(uintptr(fd), "terminal")
 	return nil
-}
-
-// newPTY opens a pair: the master for the poller, the slave blocking as programs expect it.
-func newPTY() (master, slave *os.File, err error) {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	n := 0
-	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
-		n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	}
-	if err == nil {
-		var s int
-		if s, err = unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
-			return os.NewFile(uintptr(fd), "terminal"), os.NewFile(uintptr(s), "terminal"), nil
-		}
-	}
-	unix.Close(fd)
-	return nil, nil, err
-}
-
-// resize tells a terminal its size; the kernel tells the programs.
-func resize(master *os.File, w exec.Window) {
-	if w.Rows <= 0 || w.Cols <= 0 || master == nil {
-		return
-	}
-	raw, err := master.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(w.Rows), Col: uint16(w.Cols)})
-	})
 }
 
 // endOfInput is what ends the input of a terminal: the character for it, twice where a line is not complete.

@@ -103,6 +103,9 @@ func (a *Allocation) slurmMemory(getenv func(string) string) []int64 {
 	return out
 }
 
+// NodeVars are variables that say something of the node on which a process is: where one is carried to another node they stay there.
+var NodeVars = []string{"SLURMD_NODENAME", "HOSTNAME", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL"}
+
 // stepVars are what srun sets for the tasks of a step.
 var stepVars = []string{"SLURM_STEP*", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS", "SLURM_TASK_PID", "SLURM_TASKS_PER_NODE",
 	"SLURM_NTASKS*", "SLURM_NPROCS", "SLURM_SRUN_*", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_CPU_BIND*", "SLURM_MEM_BIND*", "SLURM_DISTRIBUTION", "SLURM_UMASK",
@@ -120,6 +123,11 @@ func Srun(nodes []string, argv ...string) []string {
 	n := strconv.Itoa(len(nodes))
 	return append([]string{"srun", "-N", n, "-n", n, "-w", hostlist.Encode(nodes), "--ntasks-per-node=1", "--overlap", "--no-kill", "--kill-on-bad-exit=0",
 		"--wait=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--chdir=/", "--job-name=frond"}, argv...)
+}
+
+// SrunOne is the same for one process on one node, which gets this process's standard input and ends when that one does.
+func SrunOne(node string, argv ...string) []string {
+	return append([]string{"srun", "-Q", "-N", "1", "-n", "1", "-w", node, "--overlap", "--no-kill", "--cpu-bind=none", "--mpi=none", "--chdir=/", "--job-name=frond-start"}, argv...)
 }
 
 // ThreadsPerCPU tells how many of Slurm's cpus make a core, from the output of `scontrol -o show node`: where it counts hardware threads

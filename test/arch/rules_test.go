@@ -21,7 +21,9 @@ var imports = map[string][]string{
 	// exec and sched never import each other: they meet in the job service, by messages. The adapters of exec implement its ports.
 	"exec":         {"jobspec", "resource/..."},
 	"exec/...":     {"exec/...", "jobspec", "resource/..."},
+	"exec/carry":   {"exec/pty"},
 	"exec/guard":   {},
+	"exec/pty":     {},
 	"exec/spawner": {},
 
 	"parallel": {},

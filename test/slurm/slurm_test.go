@@ -93,7 +93,21 @@ X`)
 	require.Contains(t, out, " n[0-3]")
 	require.Equal(t, 4, strings.Count(out, "hello"))
 	require.Contains(t, out, "standard input")
-	require.Regexp(t, `(?m)^4 +n3 `, out, "the leader is beside the nodes")
+	require.Regexp(t, `(?m)^0 +n0 .*online`, out, "the leader is on the first node")
+	require.Regexp(t, `(?m)^3 +n3 .*online`, out)
+
+	// Signals reach the program there; nobody reading ends who writes; its environment is the shell's.
+	out, code = c.shell(`salloc -Q --no-kill -N2 sh -c '
+		frond start sh -c "trap \"echo interrupted; exit 9\" INT; echo \$\$ >shell-ready; while :; do sleep 0.1; done" & 
+		until [ -s shell-ready ]; do sleep 0.1; done; kill -INT $!; wait $!; echo "code $?"
+		SLURM_OF_MINE=x frond start sh -c "env | grep -c ^SLURM_STEP; echo on \$SLURMD_NODENAME with \$SLURM_OF_MINE\$FROND_CARRIED; srun -N2 -n2 echo own srun"
+		frond start yes | head -n 1
+		'`)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "interrupted\ncode 9")
+	require.Contains(t, out, "0\non n0 with x\n")
+	require.Equal(t, 2, strings.Count(out, "own srun"))
+	require.Contains(t, out, "y\n")
 }
 
 func oncePerNode(t *testing.T, c *cluster) {
@@ -110,13 +124,15 @@ func oncePerNode(t *testing.T, c *cluster) {
 func check(t *testing.T, c *cluster) {
 	out, code := c.shell("salloc -Q --no-kill -N4 frond start --check")
 	require.Zero(t, code, out)
-	for i := range 4 {
-		require.Regexp(t, fmt.Sprintf(`(?m)^%d +n%d .* slurm .* tcp://`, i+1, i), out)
+	require.Regexp(t, `(?m)^0 +n0 .* local .* tcp://`, out)
+	for i := 1; i < 4; i++ {
+		require.Regexp(t, fmt.Sprintf(`(?m)^%d +n%d .* slurm .* tcp://`, i, i), out)
 	}
 	out, code = c.shell("salloc -Q --no-kill -N4 frond start --dry-run true")
 	require.Zero(t, code, out)
 	require.Contains(t, out, "shell of job")
-	require.Contains(t, out, "srun -N 4 -n 4 -w 'n[0-3]'")
+	require.Contains(t, out, "-w n0 ")
+	require.Contains(t, out, "srun -N 3 -n 3 -w 'n[1-3]'")
 }
 
 // granted: one of n0's cpus, and 100 MiB for it.

@@ -365,5 +365,6 @@ type (
 		Failed   int `msgpack:"failed" json:"failed"`
 		Canceled int `msgpack:"canceled" json:"canceled"` // of Failed
 		TimedOut int `msgpack:"timedout" json:"timeout"`
+		Purged   int `msgpack:"purged,omitempty" json:"inactive_purged"` // not among the others
 	}
 )

@@ -64,12 +64,13 @@ type (
 		Scheme string
 		To     DependTarget
 	}
-	// Looked is the answer. Failed: the store could not be read.
+	// Looked is the answer. Failed: the store could not be read. Gone: the array has been purged.
 	Looked struct {
 		Array  jobspec.ID
 		Depend int
 		Ended  []Outcome
 		Failed bool
+		Gone   bool
 	}
 )
 
@@ -266,7 +267,9 @@ func (m *Machine) onLooked(ev Looked) {
 		m.timers.add(timer{at: m.clock.Add(time.Second), kind: timeLookup, run: RunKey{Job: a.id, Attempt: uint32(ev.Depend)}})
 		return
 	}
-	d.asking = false
+	if d.asking = false; ev.Gone {
+		m.neverKnown(a, d)
+	}
 	for _, o := range ev.Ended {
 		m.outcome(a, ev.Depend, o)
 	}

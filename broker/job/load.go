@@ -15,7 +15,7 @@ func (m *Machine) load(l *Loaded) error {
 	c := l.Counts
 	m.totals.Inactive = c.Completed + c.Failed + c.Canceled + c.TimedOut
 	m.totals.Failed = c.Failed + c.Canceled + c.TimedOut
-	m.totals.Canceled, m.totals.TimedOut = c.Canceled, c.TimedOut
+	m.totals.Canceled, m.totals.TimedOut, m.totals.Purged = c.Canceled, c.TimedOut, l.Purged
 	for _, row := range l.Queues {
 		m.queueOf(row.Name).row = row
 	}

@@ -47,8 +47,8 @@ type Machine struct {
 	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
-// Totals counts elements. Failed are all that did not complete.
-type Totals struct{ Pending, Running, Inactive, Failed, Canceled, TimedOut int }
+// Totals counts elements. Failed are all that did not complete. Purged ones are not among the others.
+type Totals struct{ Pending, Running, Inactive, Failed, Canceled, TimedOut, Purged int }
 
 type nodeInfo struct {
 	rank int32
@@ -132,6 +132,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onQueueChanged(ev)
 	case Looked:
 		m.onLooked(ev)
+	case Forgotten:
+		m.onForgotten(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("job machine: unknown event %T", ev))

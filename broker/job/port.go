@@ -148,7 +148,8 @@ type Loaded struct {
 	Arrays  []LoadedArray // those with unfinished elements
 	Members []MemberRow
 	Queues  []QueueRow
-	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past
+	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past, without those purged
+	Purged  int                                                 // elements that were purged
 }
 
 // LoadedArray is an unfinished array.
@@ -175,14 +176,61 @@ type Query struct {
 	Run func(r Reader) (any, error)
 }
 
+// Purge is the effect that forgets arrays whose elements have all ended, with their output and parameters; others are left as they are. Its Done has
+// a Purged. What is forgotten is gone for every Query at once and durably, but the room it takes may be given back in several effects: while
+// Purged.More a Purge without Arrays goes on. The tokens of submissions stay known: those of keys (Digest) for ever, others at least until TokensUntil.
+type Purge struct {
+	Arrays      []jobspec.ID
+	TokensUntil float64 // tokens, without Digest, of submissions before it may be forgotten too
+}
+
+// Purged counts the elements that a Purge forgot.
+type Purged struct {
+	Completed, Failed, Canceled, TimedOut int
+	More                                  bool
+}
+
+// Elements is how many they are.
+func (p *Purged) Elements() int { return p.Completed + p.Failed + p.Canceled + p.TimedOut }
+
+// PurgedRow is what is left of a purged submission that had a token.
+type PurgedRow struct {
+	ID      jobspec.ID
+	N       int
+	Name    string
+	Token   string
+	Digest  string
+	Submit  float64
+	Summary Summary
+}
+
+// EndedArray is an array whose elements have all ended.
+type EndedArray struct {
+	ID  jobspec.ID
+	N   int
+	End float64 // of the last of them
+}
+
+// EndPos is a place among ends, the beginning if zero.
+type EndPos struct {
+	End    float64
+	Result uint8
+	ID     jobspec.ID
+}
+
 // Reader reads the store, and is only valid during Query.Run.
 type Reader interface {
 	// Array returns a submission; ok is false if there is none of this id.
 	Array(id jobspec.ID) (row ArrayRow, ok bool, err error)
 	// Find returns the array that holds element (or is) id.
 	Find(id jobspec.ID) (row ArrayRow, ok bool, err error)
-	// Token returns the array submitted with this token.
+	// Token returns the array submitted with this token; it may be a purged one.
 	Token(token string) (id jobspec.ID, ok bool, err error)
+	// Purged returns what is left of a purged array.
+	Purged(id jobspec.ID) (row PurgedRow, ok bool, err error)
+	// Oldest calls f for arrays whose elements have all ended, the one whose end is longest ago first, with the place behind each, until f
+	// returns false. It goes on behind from.
+	Oldest(from EndPos, f func(EndedArray, EndPos) bool) error
 	// Params returns the chunk of a set that holds the parameters of element index; ok is false if there is none.
 	Params(set uint64, index int) (row ParamsRow, ok bool, err error)
 	// Upload returns the set that is being uploaded under a token, with how many elements have theirs.

@@ -144,12 +144,18 @@ func (f found) lookUp(rd job.Reader, d *jobspec.Dependency) error {
 
 // lookInto answers a lookup of the machine.
 func (s *Service) lookInto(l job.Lookup) {
-	s.query(func(rd job.Reader) (any, error) { return outcomes(rd, &l) }, func(v any, err error) {
-		ended, _ := v.([]job.Outcome)
+	s.query(func(rd job.Reader) (any, error) {
+		_, ok, err := rd.Array(l.To.Array)
+		if err != nil || !ok {
+			return nil, err
+		}
+		return outcomes(rd, &l)
+	}, func(v any, err error) {
+		ended, ok := v.([]job.Outcome)
 		if err != nil {
 			s.out.Log("error", "what a job depends on cannot be read from the store, trying again", "job", l.Array, "err", err)
 		}
-		s.step(job.Looked{Array: l.Array, Depend: l.Depend, Ended: ended, Failed: err != nil})
+		s.step(job.Looked{Array: l.Array, Depend: l.Depend, Ended: ended, Failed: err != nil, Gone: err == nil && !ok})
 	})
 }
 

@@ -21,7 +21,7 @@ func (s *Service) submitOnce(r *rpc.Request, req api.SubmitReq) {
 			if err != nil || !ok {
 				return rows, err
 			}
-			row, _, err := rd.Array(id)
+			row, err := submittedRow(rd, id)
 			if err != nil {
 				return nil, err
 			}
@@ -43,6 +43,16 @@ func (s *Service) submitOnce(r *rpc.Request, req api.SubmitReq) {
 			s.out.Fail(r, err)
 		}
 	})
+}
+
+// submittedRow is that of a submission in the store, or what is left of it.
+func submittedRow(rd job.Reader, id jobspec.ID) (job.ArrayRow, error) {
+	row, ok, err := rd.Array(id)
+	if ok || err != nil {
+		return row, err
+	}
+	p, _, err := rd.Purged(id)
+	return job.ArrayRow{ID: id, N: p.N, Name: p.Name, Token: p.Token, Digest: p.Digest, Submit: p.Submit}, err
 }
 
 // submittedRows are those of a submission that the machine has: it may not be durable yet.

@@ -30,6 +30,7 @@ type Config struct {
 	Drain    bool   // drain the nodes on which a prolog fails
 	Now      time.Time
 	Queues   []jobspec.Queue // nil = one without a name
+	Purge    PurgeLimits     // what is purged by itself
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -45,6 +46,7 @@ type Service struct {
 	committer committer
 	watch     watchers
 	follows   follows
+	purging   purging
 	stopping  bool
 	keep      bool
 	stopped   bool
@@ -139,7 +141,8 @@ func (s *Service) afterwards() {
 	s.flushProgress()
 	s.follows.flush(s.out)
 	s.maybeStopped()
-	next := earliest(s.machineAt, earliest(s.committer.due, s.watch.progressAt))
+	s.purgeIfDue()
+	next := earliest(earliest(s.machineAt, s.purging.due), earliest(s.committer.due, s.watch.progressAt))
 	if next != s.wakeAt {
 		s.wakeAt = next
 		s.out.Wake(next)
@@ -193,6 +196,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Kill, s.onKill)
 	case api.Counts.Topic:
 		handle(s, r, api.Counts, s.onCounts)
+	case api.Purge.Topic:
+		handle(s, r, api.Purge, s.onPurge)
 	case api.Follow.Topic:
 		handle(s, r, api.Follow, s.onFollow)
 	default:
@@ -227,6 +232,8 @@ func (s *Service) onDone(d reactor.Done) {
 		s.onCommitted(d.Err)
 	case *job.Query:
 		e.Key.(func(any, error))(d.Result, d.Err)
+	case *job.Purge:
+		s.purging.done(d.Result, d.Err)
 	default:
 		panic(fmt.Sprintf("job service: done with unknown effect %T", d.Effect))
 	}

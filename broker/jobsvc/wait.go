@@ -149,8 +149,7 @@ func storedOutcome(rd job.Reader, id jobspec.ID) (api.WaitRep, error) {
 		return rep, err
 	}
 	if !ok {
-		rep.Err = "unknown job id"
-		return rep, nil
+		return purgedOutcome(rd, id)
 	}
 	rep.N = 1
 	if id == row.ID && row.N > 1 {
@@ -168,6 +167,19 @@ func storedOutcome(rd job.Reader, id jobspec.ID) (api.WaitRep, error) {
 	if st, err := job.Fold(row.Urgency, row.Submit, el.Events); err == nil && st.Exc != nil {
 		rep.Exception = "type=" + st.Exc.Type + " " + st.Exc.Note
 	}
+	return rep, nil
+}
+
+// purgedOutcome is that of a purged job or array that had a key, of which the counts are left.
+func purgedOutcome(rd job.Reader, id jobspec.ID) (api.WaitRep, error) {
+	rep := api.WaitRep{ID: id, Done: true}
+	p, ok, err := rd.Purged(id)
+	if err != nil || !ok || p.Digest == "" {
+		rep.Err = "unknown job id"
+		return rep, err
+	}
+	s := &p.Summary
+	rep.N, rep.Completed, rep.Failed, rep.Canceled, rep.TimedOut, rep.Status = p.N, s.Completed, s.Failed, s.Canceled, s.TimedOut, max(s.MaxStatus, 0)
 	return rep, nil
 }
 
@@ -295,7 +307,7 @@ func (s *Service) onCounts(r *rpc.Request, req api.CountsReq) error {
 
 func (s *Service) countsRep() api.CountsRep {
 	t := s.m.Totals()
-	return api.CountsRep{Pending: t.Pending, Running: t.Running, Inactive: t.Inactive, Failed: t.Failed, Canceled: t.Canceled, TimedOut: t.TimedOut}
+	return api.CountsRep{Pending: t.Pending, Running: t.Running, Inactive: t.Inactive, Failed: t.Failed, Canceled: t.Canceled, TimedOut: t.TimedOut, Purged: t.Purged}
 }
 
 // flushProgress sends counts and progress, not too often; at once when the last job has ended.

@@ -39,6 +39,10 @@ func (s *Store) turn(tasks []*task) int {
 		s.turnDrains(tasks[0], c)
 		return 1
 	}
+	if p, ok := tasks[0].effect.(*job.Purge); ok {
+		s.turnPurge(tasks[0], p)
+		return 1
+	}
 	if _, ok := tasks[0].effect.(*job.Commit); !ok {
 		tasks[0].done(nil, fmt.Errorf("store has no effect %T", tasks[0].effect))
 		return 1
@@ -87,6 +91,10 @@ func (s *Store) fail(tasks []*task, err error) {
 		}
 		if c, ok := t.effect.(*resource.DrainCommit); ok {
 			s.turnDrains(t, c)
+			continue
+		}
+		if p, ok := t.effect.(*job.Purge); ok {
+			s.turnPurge(t, p)
 			continue
 		}
 		if i > 0 {

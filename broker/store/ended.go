@@ -47,6 +47,14 @@ func (r *reader) Ended(array jobspec.ID, results int, since, until float64, f fu
 	if err != nil || where == "" {
 		return err
 	}
+	gone, err := r.forgotten()
+	if err != nil {
+		return err
+	}
+	if gone != nil {
+		all := f
+		f = func(e job.ElementRow) bool { return gone[e.Array] || all(e) }
+	}
 	ranges, err := r.endedRanges(where, args)
 	if err != nil {
 		return err

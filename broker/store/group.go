@@ -35,6 +35,7 @@ type tally struct {
 	counts      [4]int
 	maxStatus   int
 	firstFailed int
+	end         float64 // the latest
 }
 
 const noneFailed = int(^uint(0) >> 1)
@@ -162,7 +163,7 @@ func (g *group) ended(t *job.Txn) error {
 		if e.ID == e.Array {
 			g.singles = append(g.singles, e.ID)
 		} else {
-			g.tally(e.Array).add(e.Result, 1, e.Status, e.Index)
+			g.tally(e.Array).add(e.Result, 1, e.Status, e.Index, e.End)
 		}
 	}
 	return nil
@@ -202,7 +203,7 @@ func (g *group) ranges(t *job.Txn) error {
 		if n == 1 {
 			g.singles = append(g.singles, r.Array)
 		} else {
-			g.tally(r.Array).add(r.Result, r.Hi-r.Lo+1, -1, r.Lo)
+			g.tally(r.Array).add(r.Result, r.Hi-r.Lo+1, -1, r.Lo, r.End)
 		}
 	}
 	return nil
@@ -255,10 +256,11 @@ func (g *group) tally(array jobspec.ID) *tally {
 	return t
 }
 
-func (t *tally) add(result uint8, n, status, index int) {
+func (t *tally) add(result uint8, n, status, index int, end float64) {
 	slot := resultSlot(result)
 	t.counts[slot] += n
 	t.maxStatus = max(t.maxStatus, status)
+	t.end = max(t.end, end)
 	if slot != 0 {
 		t.firstFailed = min(t.firstFailed, index)
 	}

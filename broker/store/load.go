@@ -32,9 +32,10 @@ func (l *loader) meta() (err error) {
 		n := &l.out.Counts
 		n.Completed, n.Failed, n.Canceled, n.TimedOut = int(r.int()), int(r.int()), int(r.int()), int(r.int())
 		l.out.SpecID, l.out.EnvID, l.out.ParamID = uint64(r.int()), uint64(r.int()), uint64(r.int())
+		l.out.Purged = int(r.int())
 	}, `SELECT epoch, last_id, completed, failed, canceled, timedout,
 		(SELECT coalesce(max(id), 0) FROM spec), (SELECT coalesce(max(id), 0) FROM env),
-		(SELECT coalesce(max(id) >> 22, 0) FROM params) FROM meta`)
+		(SELECT coalesce(max(id) >> 22, 0) FROM params), purged FROM meta`)
 	return err
 }
 

@@ -93,7 +93,7 @@ func (r *reader) Find(id jobspec.ID) (a job.ArrayRow, ok bool, err error) {
 
 // Token returns the array that was submitted with a token.
 func (r *reader) Token(token string) (id jobspec.ID, ok bool, err error) {
-	ok, err = r.c.one(func(r *row) { id = jobspec.ID(r.int()) }, `SELECT id FROM array WHERE token = ?`, token)
+	ok, err = r.c.one(func(r *row) { id = jobspec.ID(r.int()) }, `SELECT id FROM array WHERE token = ?1 UNION ALL SELECT id FROM purged WHERE token = ?1`, token)
 	return id, ok, err
 }
 

@@ -15,7 +15,7 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain, formatHistory, formatTokens}
+var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain, formatHistory, formatTokens, formatPurge}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.

@@ -54,7 +54,7 @@ func (g *group) settle(group []*job.Txn) error {
 func (g *group) totals() (over []jobspec.ID, err error) {
 	for _, id := range sortedKeys(g.fresh) {
 		if a := g.fresh[id]; a.n > 1 {
-			if err := g.w.c.run(`INSERT INTO total VALUES (?, ?, 0, 0, 0, 0, -1, NULL)`, sqlID(id), int64(a.n)); err != nil {
+			if err := g.w.c.run(`INSERT INTO total VALUES (?, ?, 0, 0, 0, 0, -1, NULL, 0)`, sqlID(id), int64(a.n)); err != nil {
 				return nil, err
 			}
 		}
@@ -78,9 +78,10 @@ func (g *group) addTotal(id jobspec.ID, t *tally) (done bool, err error) {
 		first = int64(t.firstFailed)
 	}
 	err = g.w.c.run(`UPDATE total SET completed = completed + ?1, failed = failed + ?2, canceled = canceled + ?3, timedout = timedout + ?4,
-			maxstatus = max(maxstatus, ?5), firstfailed = min(coalesce(firstfailed, ?6), coalesce(?6, firstfailed))
-		WHERE array = ?7`,
-		int64(t.counts[0]), int64(t.counts[1]), int64(t.counts[2]), int64(t.counts[3]), int64(t.maxStatus), first, sqlID(id))
+			maxstatus = max(maxstatus, ?5), firstfailed = min(coalesce(firstfailed, ?6), coalesce(?6, firstfailed)),
+			t_end = max(t_end, ?7)
+		WHERE array = ?8`,
+		int64(t.counts[0]), int64(t.counts[1]), int64(t.counts[2]), int64(t.counts[3]), int64(t.maxStatus), first, t.end, sqlID(id))
 	if err != nil {
 		return false, err
 	}

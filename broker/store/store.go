@@ -152,6 +152,9 @@ func (s *Store) open() (*job.Loaded, error) {
 		return nil, fmt.Errorf("load state directory %s: %w", s.dir, err)
 	}
 	s.w.prepare(loaded)
+	if err := s.w.tidy(); err != nil {
+		return nil, fmt.Errorf("tidy state directory %s: %w", s.dir, err)
+	}
 	return loaded, nil
 }
 
@@ -166,7 +169,7 @@ func (s *Store) start() {
 	}
 }
 
-// Do carries out a *job.Commit, a *job.Query or a *kvs.Commit (reactor.Driver). done is called exactly once, from one of the store's
+// Do carries out a *job.Commit, *job.Query, *job.Purge or *kvs.Commit (reactor.Driver). done is called exactly once, from one of the store's
 // goroutines.
 func (s *Store) Do(_ time.Time, effect any, done func(result any, err error)) {
 	t := &task{effect, done}

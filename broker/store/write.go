@@ -17,6 +17,8 @@ type writer struct {
 	takenOver bool
 	started   map[jobspec.ID]bool // arrays that may have rows in table start: most have none, and need no delete
 
+	loose map[int64]bool // segments in which output of purged jobs lies
+
 	specs, envs, arrays, elements, outputs, actives, inactives *bulk
 	entries                                                    *bulk // of the key-value store
 }

@@ -167,7 +167,8 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 		return fmt.Errorf("counters: %w", err)
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
-		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Drain: p.info.Drain, Counters: counters, Queues: queues})
+		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Drain: p.info.Drain, Counters: counters, Queues: queues,
+		Purge: purgeLimits(p.info)})
 	if err != nil {
 		return err
 	}
@@ -181,6 +182,15 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters})},
 		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{Drains: st.Drains(), Durable: true}), Driver: st})
 	return nil
+}
+
+// purgeLimits is what is to be purged by itself.
+func purgeLimits(info *boot.Info) jobsvc.PurgeLimits {
+	l := jobsvc.PurgeLimits{Age: time.Duration(info.InactiveAge * float64(time.Second)), HasNum: info.InactiveNum != nil}
+	if l.HasNum {
+		l.Num = *info.InactiveNum
+	}
+	return l
 }
 
 // openPatiently opens a state directory. One that is in use gets the time that a leader needs which has just lost its supervisor.

@@ -27,7 +27,7 @@ var habits = map[string]string{
 	// HyperQueue
 	"hq": "--help", "server": "start", "server start": "start", "server stop": "shutdown", "server info": "uptime", "worker": "resource list",
 	"worker list": "resource list", "worker start": "start", "worker stop": "resource drain", "task": "jobs", "task list": "jobs -a",
-	"job list": "jobs", "job cat": "logs", "job progress": "wait", "job submit-file": "submit", "job summary": "jobs --stats", "job forget": "job purge|jobs",
+	"job list": "jobs", "job cat": "logs", "job progress": "wait", "job submit-file": "submit", "job summary": "jobs --stats", "job forget": "job purge",
 	"output-log": "logs", "dashboard": "top|jobs", "job task-ids": "jobs",
 	// Flux, now and before
 	"flux": "--help", "mini": "--help", "mini run": "run", "mini submit": "submit", "mini batch": "batch|submit", "mini alloc": "alloc|start",

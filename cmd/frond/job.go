@@ -13,6 +13,6 @@ func newJobCmd(e *env) *cobra.Command {
 	}
 	cmd.AddCommand(newJobSubmitCmd(e), newJobAttachCmd(e), newJobInfoCmd(e), newJobEventlogCmd(e), newJobWaitEventCmd(e), newJobIDCmd(e),
 		newJobRaiseCmd(e), newJobRaiseallCmd(e), newJobKillallCmd(e), newJobUrgencyCmd(e), newJobMemoCmd(e), newJobStatusCmd(e), newJobLastCmd(e), newJobTaskmapCmd(e),
-		newJobTimeleftCmd(e), newJobListCmd(e), newJobStatsCmd(e), newCancelCmd(e), newKillCmd(e), newWaitCmd(e))
+		newJobTimeleftCmd(e), newJobListCmd(e), newJobStatsCmd(e), newJobPurgeCmd(e), newCancelCmd(e), newKillCmd(e), newWaitCmd(e))
 	return cmd
 }

@@ -45,6 +45,6 @@ func jobStats(ctx context.Context, e *env) error {
 		states["inactive"] = counts.Inactive
 		states["total"] += counts.Inactive
 		return writeJSON(e.stdout, map[string]any{"job_states": states, "successful": counts.Inactive - counts.Failed,
-			"failed": counts.Failed - counts.Canceled - counts.TimedOut, "canceled": counts.Canceled, "timeout": counts.TimedOut, "inactive_purged": 0})
+			"failed": counts.Failed - counts.Canceled - counts.TimedOut, "canceled": counts.Canceled, "timeout": counts.TimedOut, "inactive_purged": counts.Purged})
 	})
 }

@@ -35,6 +35,8 @@ type startOptions struct {
 	policy         string
 	transport      string
 	counters       []string // NAME=N
+	inactiveAge    string   // FSD; empty = for ever
+	inactiveNum    int      // -1 = any number
 	queues         []string // NAME[:KEY=VALUE,…]
 	oversub        int      // cores offered for each that there is
 	onExit         string
@@ -101,6 +103,8 @@ func (o *startOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.oversub, "oversubscribe", 1, "offer `N` cores for each that there is")
 	f.StringArrayVar(&o.queues, "queue", nil, "a named queue, `NAME[:KEY=VALUE,…]` with default, requires=PROPERTY, limits.duration=1h, limits.job-size.max.nnodes=4 …; may be repeated")
 	f.StringArrayVar(&o.counters, "resource", nil, "a named counter, `NAME=N`, that jobs take from with submit --resource; may be repeated")
+	f.StringVar(&o.inactiveAge, "inactive-age-limit", "", "purge jobs that ended longer ago than this `FSD`, as frond job purge does")
+	f.IntVar(&o.inactiveNum, "inactive-num-limit", -1, "purge the oldest until at most `N` jobs that have ended are left")
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
@@ -155,6 +159,12 @@ func (o *startOptions) check() error {
 	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
 		return fmt.Errorf("--policy: %w", err)
 	}
+	if _, err := o.inactiveSeconds(); err != nil {
+		return err
+	}
+	if o.inactiveNum < -1 {
+		return fmt.Errorf("--inactive-num-limit=%d: must be 0 or more", o.inactiveNum)
+	}
 	if err := o.checkListen(); err != nil {
 		return err
 	}
@@ -178,6 +188,26 @@ func (o *startOptions) leaseSeconds() (float64, error) {
 	}
 	return s, nil
 }
+
+// inactiveSeconds parses --inactive-age-limit; 0 = none.
+func (o *startOptions) inactiveSeconds() (float64, error) {
+	if o.inactiveAge == "" {
+		return 0, nil
+	}
+	s, err := jobspec.ParseFSD(o.inactiveAge)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("--inactive-age-limit: %w", err)
+	case s <= 0:
+		return 0, fmt.Errorf("--inactive-age-limit=%s: must be more than 0 (--inactive-num-limit=0 keeps none)", o.inactiveAge)
+	case s > maxInactiveAge:
+		return 0, nil
+	}
+	return s, nil
+}
+
+// maxInactiveAge is a limit in seconds that will not be seen, a century; "inf" is more.
+const maxInactiveAge = 100 * 366 * 24 * 3600
 
 func (o *startOptions) run(ctx context.Context, e *env) error {
 	if err := o.check(); err != nil {
@@ -244,8 +274,15 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport,
+	age, err := o.inactiveSeconds()
+	if err != nil {
+		return nil, err
+	}
+	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
+	if o.inactiveNum >= 0 {
+		info.InactiveNum = &o.inactiveNum
+	}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {
 		info.StateDir, info.TempState = filepath.Join(rundir, "state"), true

@@ -30,16 +30,20 @@ type Info struct {
 	Drain     bool     `json:"drain,omitempty"`    // drain nodes on which a prolog fails
 	Counters  []string `json:"counters,omitempty"` // named counters, NAME=N each
 	Queues    []string `json:"queues,omitempty"`   // named queues, as frond start --queue has them
-	Start     float64  `json:"start"`              // epoch seconds
-	Level     int      `json:"level"`              // instance level; 0 has no enclosing instance
-	ParentURI string   `json:"parent_uri,omitempty"`
-	JobID     string   `json:"jobid,omitempty"`     // in the enclosing instance
-	JobPath   string   `json:"job_path,omitempty"`  // FROND_JOB_ID_PATH there
-	Spread    bool     `json:"spread,omitempty"`    // brokers are on several hosts: they talk over tcp
-	Interface string   `json:"interface,omitempty"` // over which: its name, or an address of it; empty = the one that reaches the leader
-	Ports     string   `json:"ports,omitempty"`     // FROM-TO; empty = any
-	Outer     string   `json:"outer,omitempty"`     // the id of the allocation, for FROND_OUTER_JOBID
-	Step      string   `json:"step,omitempty"`      // the step in which it was started once per node
+	// What has ended is purged after InactiveAge seconds, and the oldest beyond InactiveNum jobs; 0 and nil = never.
+	InactiveAge float64 `json:"inactive_age,omitempty"`
+	InactiveNum *int    `json:"inactive_num,omitempty"`
+
+	Start     float64 `json:"start"` // epoch seconds
+	Level     int     `json:"level"` // instance level; 0 has no enclosing instance
+	ParentURI string  `json:"parent_uri,omitempty"`
+	JobID     string  `json:"jobid,omitempty"`     // in the enclosing instance
+	JobPath   string  `json:"job_path,omitempty"`  // FROND_JOB_ID_PATH there
+	Spread    bool    `json:"spread,omitempty"`    // brokers are on several hosts: they talk over tcp
+	Interface string  `json:"interface,omitempty"` // over which: its name, or an address of it; empty = the one that reaches the leader
+	Ports     string  `json:"ports,omitempty"`     // FROM-TO; empty = any
+	Outer     string  `json:"outer,omitempty"`     // the id of the allocation, for FROND_OUTER_JOBID
+	Step      string  `json:"step,omitempty"`      // the step in which it was started once per node
 }
 
 // The transports between brokers.

@@ -43,6 +43,7 @@ var printers = []printed{
 	{"retry", "the jobs that run again: id before, id now, how many", []string{"frond retry --json $FAILED"}, nil},
 	{"job killall", "how many jobs were meant, and whether they were signalled", []string{"frond job killall --json"}, nil},
 	{"job raiseall", "how many jobs were meant, and whether it was done", []string{"frond job raiseall --json cancel"}, nil},
+	{"job purge", "how many jobs were purged, could be, and are left of those that have ended", []string{"frond job purge --json --num-limit=100", "frond job purge --json -f --age-limit=1h"}, nil},
 	{"job memo", "how many jobs were meant, and errors by id", []string{"frond job memo --json $BLOCKED k=v"}, map[string]bool{".errors": true}},
 	{"job timeleft", "seconds left", []string{"frond job timeleft --json $LIMITED"}, nil},
 	{"job urgency", "how many jobs were meant, and errors by id", []string{"frond job urgency --json $BLOCKED 20"}, map[string]bool{".errors": true}},

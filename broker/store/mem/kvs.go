@@ -21,12 +21,16 @@ type entryKey struct {
 }
 
 // take writes one commit.
-func (s *state) take(f flight) error {
-	if f.kvs == nil {
-		return s.apply(f.txn)
+func (s *state) take(f flight) (any, error) {
+	switch {
+	case f.kvs != nil:
+		s.kvs.apply(f.kvs)
+	case f.purge != nil:
+		return s.purge(f.purge), nil
+	default:
+		return nil, s.apply(f.txn)
 	}
-	s.kvs.apply(f.kvs)
-	return nil
+	return nil, nil
 }
 
 func (e *entries) apply(t *kvs.Txn) {

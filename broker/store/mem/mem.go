@@ -45,9 +45,10 @@ type Leader struct {
 }
 
 type flight struct {
-	txn  *job.Txn
-	kvs  *kvs.Txn // instead
-	done func(error)
+	txn   *job.Txn
+	kvs   *kvs.Txn   // instead
+	purge *job.Purge // instead
+	done  func(result any, err error)
 }
 
 // New makes an empty store.
@@ -70,21 +71,27 @@ func (s *Store) Crash() {
 	}
 	l.dead = true
 	for _, f := range l.queue[:s.rng.IntN(len(l.queue)+1)] {
-		if l.epoch != s.state.epoch || s.state.take(f) != nil {
+		if l.epoch != s.state.epoch {
+			break
+		}
+		if _, err := s.state.take(f); err != nil {
 			break
 		}
 	}
 	l.queue = nil
 }
 
-// Do carries out a *job.Commit, *job.Query or *kvs.Commit (reactor.Driver).
+// Do carries out a *job.Commit, *job.Query, *job.Purge or *kvs.Commit (reactor.Driver).
 func (l *Leader) Do(_ time.Time, effect any, done func(result any, err error)) {
 	switch e := effect.(type) {
 	case *job.Commit:
-		l.queue = append(l.queue, flight{txn: e.Txn, done: func(err error) { done(nil, err) }})
+		l.queue = append(l.queue, flight{txn: e.Txn, done: done})
 		l.after(l.commit)
 	case *kvs.Commit:
-		l.queue = append(l.queue, flight{kvs: e.Txn, done: func(err error) { done(nil, err) }})
+		l.queue = append(l.queue, flight{kvs: e.Txn, done: done})
+		l.after(l.commit)
+	case *job.Purge:
+		l.queue = append(l.queue, flight{purge: e, done: done})
 		l.after(l.commit)
 	case *job.Query:
 		l.after(func() { done(e.Run(reader{l.store.state})) })
@@ -117,10 +124,10 @@ func (l *Leader) commit() {
 		return // it failed with one before it
 	}
 	f := l.queue[0]
-	err := l.write(f)
+	result, err := l.write(f)
 	if err == nil {
 		l.queue = l.queue[1:]
-		f.done(nil)
+		f.done(result, nil)
 		return
 	}
 	failed := l.queue
@@ -129,17 +136,17 @@ func (l *Leader) commit() {
 		if i > 0 {
 			err = fmt.Errorf("an earlier commit failed: %w", err)
 		}
-		f.done(err)
+		f.done(nil, err)
 	}
 }
 
-func (l *Leader) write(f flight) error {
+func (l *Leader) write(f flight) (any, error) {
 	if l.epoch != l.store.state.epoch {
-		return ErrTakenOver
+		return nil, ErrTakenOver
 	}
 	if fail := l.store.opts.Fail; fail != nil {
 		if err := fail(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return l.store.state.take(f)

@@ -14,7 +14,6 @@ func (s *state) addParams(t *job.Txn) {
 		if n := len(s.params[p.Set]); n == 0 || s.params[p.Set][n-1].First < p.First {
 			s.params[p.Set] = append(s.params[p.Set], p)
 		}
-		s.paramID = max(s.paramID, p.Set)
 	}
 	for i := range t.Arrays {
 		delete(s.uploads, t.Arrays[i].Params)

@@ -26,11 +26,12 @@ type state struct {
 	output  map[jobspec.ID][]job.OutputRow
 	members map[int32]job.MemberRow
 	queues  map[string]job.QueueRow
+	left    map[jobspec.ID]job.PurgedRow // of purged arrays with a token
+	purged  int                          // elements
 	sums    [4]int
 	kvs     entries
 	params  map[uint64][]job.ParamsRow // by set, ascending
 	uploads map[uint64]string          // set → token
-	paramID uint64
 }
 
 // array is a submission with its finished elements.
@@ -48,7 +49,7 @@ type array struct {
 func newState() *state {
 	return &state{specs: map[uint64][]byte{}, envs: map[uint64][]byte{}, arrays: map[jobspec.ID]*array{}, active: map[jobspec.ID]*array{},
 		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}, queues: map[string]job.QueueRow{}, kvs: entries{rows: map[entryKey]kvs.Row{}, spaces: map[string]kvs.SpaceRow{}},
-		params: map[uint64][]job.ParamsRow{}, uploads: map[uint64]string{}}
+		left: map[jobspec.ID]job.PurgedRow{}, params: map[uint64][]job.ParamsRow{}, uploads: map[uint64]string{}}
 }
 
 // apply writes a Txn. What is there already stays as it is. It fails, with nothing written, where a token is used twice or a
@@ -262,8 +263,11 @@ func (a *array) ranged(r *job.RangeRow, index int) job.ElementRow {
 
 // load is what the next leader gets.
 func (s *state) load() *job.Loaded {
-	l := &job.Loaded{Epoch: s.epoch, LastID: s.lastID, SpecID: s.specID, EnvID: s.envID, ParamID: s.paramID, Arrays: make([]job.LoadedArray, 0, len(s.active))}
+	l := &job.Loaded{Epoch: s.epoch, LastID: s.lastID, SpecID: s.specID, EnvID: s.envID, Purged: s.purged, Arrays: make([]job.LoadedArray, 0, len(s.active))}
 	l.Counts.Completed, l.Counts.Failed, l.Counts.Canceled, l.Counts.TimedOut = s.sums[0], s.sums[1], s.sums[2], s.sums[3]
+	for set := range s.params {
+		l.ParamID = max(l.ParamID, set)
+	}
 	for _, id := range s.order {
 		if a := s.active[id]; a != nil {
 			l.Arrays = append(l.Arrays, s.loadArray(a))

@@ -49,11 +49,13 @@ type state struct {
 	Output   map[jobspec.ID][][]job.OutputRow
 	Params   map[uint64][]*job.ParamsRow // by index
 	Upload   [2]int
+	Oldest   []job.EndedArray
+	Left     map[jobspec.ID]job.PurgedRow
 }
 
 func newState() *state {
 	return &state{map[jobspec.ID]job.ArrayRow{}, map[jobspec.ID]jobspec.ID{}, map[string]jobspec.ID{}, map[string]jobspec.ID{}, map[uint64]string{},
-		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}, map[uint64][]*job.ParamsRow{}, [2]int{}}
+		map[Element]job.ElementRow{}, map[jobspec.ID]job.Summary{}, nil, map[jobspec.ID][][]job.OutputRow{}, map[uint64][]*job.ParamsRow{}, [2]int{}, nil, map[jobspec.ID]job.PurgedRow{}}
 }
 
 // listing is one set of arguments of Ended.
@@ -112,6 +114,10 @@ func modelState(m *Model) *state {
 			s.Params[set] = append(s.Params[set], m.ParamsOf(set, i))
 		}
 	}
+	s.Oldest = m.Oldest()
+	for id, row := range m.Left {
+		s.Left[id], s.Tokens[row.Token] = row, id
+	}
 	set, n := m.UploadOf(uploadToken)
 	s.Upload = [2]int{int(set), n}
 	for _, l := range listings(m) {
@@ -132,6 +138,7 @@ func readState(r job.Reader, m *Model) (*state, error) {
 		q.element(id, a.N)
 	}
 	q.params()
+	q.oldest()
 	for _, name := range []string{"name0", "name1", "no such name"} {
 		a, ok, err := r.Named(name)
 		q.note(err)

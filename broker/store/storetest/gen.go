@@ -19,6 +19,9 @@ type Gen struct {
 	clock float64
 	open  []Element // unfinished
 	sizes map[outputKey]int64
+	// purges were given, and the transactions before whole are not repeated: they might bring back what was purged.
+	purges []purgeAfter
+	whole  int
 }
 
 type outputKey struct {
@@ -35,10 +38,19 @@ func NewGen(t *rapid.T) *Gen {
 
 func (g *Gen) number(what string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(g.t, what) }
 
-// Back forgets all transactions but the first n: a crash lost the others.
-func (g *Gen) Back(n int) {
+// Back forgets all transactions but the first n, and all purges of more elements than purged: a crash lost them.
+func (g *Gen) Back(n, purged int) {
 	g.txns = g.txns[:n]
-	g.model = ModelOf(g.txns)
+	k := 0
+	for k < len(g.purges) && g.purges[k].n <= n {
+		k++
+	}
+	if g.model = g.fold(n, k); g.model.Purged > purged && k > 0 {
+		k--
+		g.model = g.fold(n, k)
+	}
+	g.purges = g.purges[:k]
+	g.whole = min(g.whole, n)
 	g.open = nil
 	for _, id := range g.model.IDs() {
 		for i := range g.model.Arrays[id].N {
@@ -58,8 +70,8 @@ func (g *Gen) Back(n int) {
 // Next makes the next transaction. One in ten repeats all rows of an earlier one.
 func (g *Gen) Next() *job.Txn {
 	t := &job.Txn{}
-	if n := len(g.txns); n > 0 && g.number("repeat", 0, 9) == 0 {
-		*t = *g.txns[g.number("which", 0, n-1)]
+	if n := len(g.txns); n > g.whole && g.number("repeat", 0, 9) == 0 {
+		*t = *g.txns[g.number("which", g.whole, n-1)]
 	} else {
 		g.submissions(t)
 		g.uploads(t)
@@ -85,7 +97,9 @@ func (g *Gen) submissions(t *job.Txn) {
 		if g.number("named", 0, 2) == 0 {
 			row.Name, row.Env, row.Flags = fmt.Sprintf("name%d", k%2), uint64(1+k%2), 4
 			row.Token = fmt.Sprintf("tok%d/%d", row.ID, k)
-			row.Digest = fmt.Sprintf("d%d", k%2)
+			if g.number("for ever", 0, 1) == 1 {
+				row.Digest = fmt.Sprintf("d%d", k%2)
+			}
 		}
 		if set, n := g.model.UploadOf(uploadToken); n > 1 && len(t.Arrays) == 0 && g.number("with parameters", 0, 1) == 1 {
 			row.N, row.CC, row.Params = n, "", set

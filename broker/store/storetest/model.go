@@ -23,6 +23,8 @@ type Model struct {
 	Output   map[jobspec.ID][]job.OutputRow
 	Params   map[uint64][]job.ParamsRow // by set
 	Uploads  map[uint64]string          // set → token
+	Left     map[jobspec.ID]job.PurgedRow
+	Purged   int
 }
 
 // Element names an element.
@@ -35,7 +37,7 @@ type Element struct {
 func ModelOf(txns []*job.Txn) *Model {
 	m := &Model{Specs: map[uint64][]byte{}, Envs: map[uint64][]byte{}, Arrays: map[jobspec.ID]job.ArrayRow{}, Elements: map[Element]job.ElementRow{},
 		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Queues: map[string]job.QueueRow{}, Output: map[jobspec.ID][]job.OutputRow{},
-		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}}
+		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}, Left: map[jobspec.ID]job.PurgedRow{}}
 	for _, t := range txns {
 		m.Add(t)
 	}
@@ -131,7 +133,7 @@ func (m *Model) IDs() (ids []jobspec.ID) {
 
 // Loaded is what the next leader must get, but for the epoch.
 func (m *Model) Loaded() *job.Loaded {
-	l := &job.Loaded{LastID: m.LastID}
+	l := &job.Loaded{LastID: m.LastID, Purged: m.Purged}
 	for id := range m.Specs {
 		l.SpecID = max(l.SpecID, id)
 	}

@@ -65,6 +65,7 @@ func Run(t *testing.T, fresh func() Subject) {
 	})
 	t.Run("a commit that breaks a rule fails, and those behind it, with nothing written", func(t *testing.T) { refusal(t, fresh()) })
 	t.Run("a query sees the commits that were answered before", func(t *testing.T) { order(t, fresh()) })
+	t.Run("a large array is purged in pieces, of which nothing is seen", func(t *testing.T) { purges(t, fresh()) })
 	t.Run("a listing ends when its reader has enough, and may ask on meanwhile", func(t *testing.T) { nested(t, fresh()) })
 }
 
@@ -87,6 +88,7 @@ func lives(t *rapid.T, s Subject) {
 		"query":   func(*rapid.T) { l.s.Settle(); CheckReader(l.t, l.gen.model, l.d, l.s.Settle) },
 		"restart": func(*rapid.T) { l.restart() },
 		"crash":   func(*rapid.T) { l.crash() },
+		"purge":   func(*rapid.T) { l.givePurge() },
 	})
 	l.s.Settle()
 	CheckReader(t, l.gen.model, l.d, l.s.Settle)
@@ -101,7 +103,7 @@ func (l *life) open() {
 		n++
 	}
 	require.GreaterOrEqual(l.t, n, l.acked, "answered commits are missing")
-	l.gen.Back(n)
+	l.gen.Back(n, loaded.Purged)
 	l.d, l.acked = d, n
 	CheckLoaded(l.t, l.gen.model, loaded)
 }
@@ -135,6 +137,10 @@ func (l *life) crash() {
 	l.d = crashing{l.d}
 	for range rapid.IntRange(0, 5).Draw(l.t, "in flight") {
 		l.commit()
+	}
+	if rapid.Bool().Draw(l.t, "purge in flight") {
+		p, _ := l.gen.Purge()
+		l.d.Do(time.Time{}, p, func(any, error) {})
 	}
 	l.s.Crash()
 	l.acked = done

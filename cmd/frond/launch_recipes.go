@@ -34,11 +34,11 @@ type recipe struct {
 
 // recipes in the order in which they are tried. What each does is from the manual pages named in docs/allocations.md.
 var recipes = []recipe{
-	{name: "jsrun", program: "jsrun", what: "IBM's Job Step Manager", all: true, ticket: byEnviron, argv: func(w *recipeWay, _ int) []string {
-		return []string{"jsrun", "-n", strconv.Itoa(len(w.hosts)), "-r", "1", "-a", "1", "-c", "ALL_CPUS", "-g", "ALL_GPUS", "-b", "none"}
-	}},
 	{name: "blaunch", program: "blaunch", kinds: "lsf", what: "LSF's launcher", all: true, ticket: byEnviron, argv: func(w *recipeWay, _ int) []string {
 		return []string{"blaunch", "-z", strings.Join(w.hosts, " ")}
+	}},
+	{name: "jsrun", program: "jsrun", what: "IBM's Job Step Manager", all: true, ticket: byEnviron, argv: func(w *recipeWay, _ int) []string {
+		return []string{"jsrun", "-n", strconv.Itoa(len(w.hosts)), "-r", "1", "-a", "1", "-c", "ALL_CPUS", "-g", "ALL_GPUS", "-b", "none"}
 	}},
 	{name: "pbs_tmrsh", program: "pbs_tmrsh", kinds: "pbs", what: "PBS's task manager", ticket: byFile, argv: func(w *recipeWay, i int) []string {
 		return []string{"pbs_tmrsh", w.hosts[i]}
@@ -156,7 +156,7 @@ func (w *recipeWay) commands(ticket string) ([]*exec.Cmd, error) {
 		return nil, err
 	}
 	environ := brokerEnviron(os.Environ())
-	if w.kinds == "" || w.name == "ssh" { // others must find their scheduler's job
+	if w.name == "ssh" { // others must find their scheduler's job
 		environ = outer.BrokerEnviron(environ)
 	}
 	if w.ticket == byEnviron {

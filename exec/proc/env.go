@@ -73,8 +73,9 @@ func paramTags(texts []string) (names []string) {
 // instance's secrets, and what outer launchers set for their own steps.
 var (
 	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "FROND_OUTER_JOBID", "FROND_STATUS", "FROND_RESULT", "FROND_EXIT_CODE", "FROND_FAILED", "FROND_FINISHED_ID", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
-	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_", "SLURMD_"}
-	keptNames       = []string{"SLURM_CONF"}
+	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_", "SLURMD_", "LSB_", "PBS_", "JSM_", "OMPI_COMM_WORLD_",
+		"OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "SGE_TASK_", "SGE_JOB_", "PE_HOSTFILE"}
+	keptNames       = []string{"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER"}
 )
 
 func dropped(name string, gpusOff bool) bool {

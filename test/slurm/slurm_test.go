@@ -30,6 +30,7 @@ func TestSlurm(t *testing.T) {
 		{"two instances in one allocation", two},
 		{"the warning of an end", warned},
 		{"MPI", mpi},
+		{"the same work as elsewhere", workload},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			c.t = t

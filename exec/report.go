@@ -14,6 +14,7 @@ type records struct {
 
 type batch struct {
 	call uint64
+	sent int64
 	recs []Record
 }
 
@@ -152,7 +153,7 @@ func (m *Machine) flush() {
 			return
 		}
 		m.calls++
-		q.sent = append(q.sent, batch{m.calls, recs})
+		q.sent = append(q.sent, batch{m.calls, m.now, recs})
 		m.act(CallReport{m.calls, m.session, recs})
 		if !q.urgent {
 			q.last = m.now
@@ -172,6 +173,10 @@ func (m *Machine) onReportReply(ev ReportReply) {
 		}
 		q.sent = append(q.sent[:i], q.sent[i+1:]...)
 		m.acknowledged(b.recs)
+		m.extend(b.sent)
+		if m.lease.renew != 0 { // the leader has heard of us: a renewal can wait
+			m.lease.renew = max(m.lease.renew, m.renewalAfter(b.sent))
+		}
 		return
 	}
 }

@@ -52,7 +52,7 @@ func (m *Machine) onSyncReply(ev SyncReply) {
 	m.lease.length = int64(ev.Lease)
 	m.extend(m.lease.calls[0].sent)
 	m.lease.calls = m.lease.calls[:0]
-	m.lease.renew = m.nextRenewal()
+	m.lease.renew = m.renewalAfter(m.now)
 	for _, ref := range ev.Forget {
 		if r := m.runs[ref]; r != nil && r.over {
 			m.queue.purge(ref)
@@ -78,11 +78,12 @@ func (m *Machine) discard(r *run) {
 	m.end(r, sigKILL, 0)
 }
 
-func (m *Machine) nextRenewal() int64 {
+// renewalAfter is when to renew the lease after the leader was asked for something; 0 = never.
+func (m *Machine) renewalAfter(sent int64) int64 {
 	if m.lease.length <= 0 {
 		return 0
 	}
-	return m.now + m.lease.length/6
+	return sent + m.lease.length/6
 }
 
 // extend lets the lease last from the time the leader was asked.
@@ -97,7 +98,7 @@ func (m *Machine) extend(sent int64) {
 func (m *Machine) renew() {
 	m.calls++
 	m.lease.calls = append(m.lease.calls, renewal{m.calls, m.now})
-	m.lease.renew = m.nextRenewal()
+	m.lease.renew = m.renewalAfter(m.now)
 	m.act(CallRenew{m.calls, m.session})
 }
 

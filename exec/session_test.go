@@ -126,6 +126,29 @@ func TestTheLeaseIsRenewedFromWhenItWasAsked(t *testing.T) {
 	require.Equal(t, []int{9}, signals(h), "well before the leader's 10 s are over")
 }
 
+func TestAReportRenewsTheLeaseFromWhenItWasSent(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.connect(30 * time.Second)
+	h.start(1, 1, spec())
+	h.start(2, 1, spec())
+	h.started(1, 0)
+	h.started(2, 0)
+	h.sleep(4 * time.Second)
+	h.ackAll()
+	h.ended(1, 0, 0)
+	h.sleep(500 * time.Millisecond)
+	h.ackAll()
+	take[any](h)
+	h.sleep(4900 * time.Millisecond) // 9.4 s after the sync, 5.4 s after the report
+	calls := take[CallRenew](h)
+	require.Len(t, calls, 1, "lease/6 after the report, not after the sync")
+	h.step(RenewReply{Call: calls[0].Call, Failed: true})
+	h.sleep(24400 * time.Millisecond) // 29.8 s after the report
+	require.Empty(t, signals(h))
+	h.sleep(time.Second)
+	require.Equal(t, []int{15}, signals(h))
+}
+
 func TestWhatTheLeaseEndsIsMarkedAndReportedLater(t *testing.T) {
 	h := newHarness(t, Config{})
 	h.connect(30 * time.Second)

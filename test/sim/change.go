@@ -31,8 +31,18 @@ func (u *user) fiddle() {
 		u.tag++
 		u.call(api.Update.Topic, u.tag, api.UpdateReq{IDs: []jobspec.ID{id}, Duration: &api.DurationChange{Seconds: float64(3600 + w.rng.IntN(3600))}})
 	default:
-		u.switchQueue(w.rng.IntN(2) == 0)
+		u.switchQueue(false)
+		w.After(time.Duration(w.rng.Int64N(int64(2*time.Second))), u.restart)
 	}
+}
+
+// restart starts the queue that was stopped a moment ago: in a queue that stands still nothing can go wrong.
+func (u *user) restart() {
+	if u.client == 0 {
+		u.w.After(time.Second, u.restart)
+		return
+	}
+	u.switchQueue(true)
 }
 
 // release lets go all that may be held: what the user asked for may have been lost with a leader, and what was not asked for may hold.

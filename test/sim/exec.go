@@ -9,12 +9,12 @@ import (
 	execsim "github.com/frond-hpc/frond/exec/sim"
 )
 
-// execConfig has three brokers in four report less often, and that a task runs only when it runs for long: what a simulation takes is
-// mostly messages. The fourth reports as in production.
+// execConfig has seven brokers in eight report less often, and that a task runs only when it runs for long: what a simulation takes is
+// mostly messages. The eighth reports as in production.
 func (w *world) execConfig(n *node) execsvc.Config {
 	cfg := exec.Config{MockInDriver: true}
-	if w.processes%4 != 0 {
-		cfg.StartedDelay, cfg.ReportGap, cfg.MaxCalls = 4*time.Second, 700*time.Millisecond, 7 // so few that the gap always holds
+	if w.processes%8 != 0 {
+		cfg.StartedDelay, cfg.ReportGap, cfg.MaxCalls = 4*time.Second, 1500*time.Millisecond, 7 // so few that the gap always holds
 	}
 	return execsvc.Config{UUID: n.uuid, Exec: cfg}
 }

@@ -56,7 +56,7 @@ func (f *aftermath) code() int {
 // aftermathVars are the variables that tell a of the jobs it waited for; nil = it was not submitted with any.
 func (a *array) aftermathVars() []string {
 	if a.wait == nil {
-		return nil
+		return a.vars
 	}
 	var ids []string
 	var all aftermath

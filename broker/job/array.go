@@ -30,7 +30,6 @@ type array struct {
 	one     *elem   // active of an array of one, without a map
 	next    int     // first index never started
 	pending int     // elements pending or waiting
-	asked   int     // how many of them the scheduler has been asked for
 	running int     // active, end not yet seen
 	ended   int     // ended, durable or not
 	durably int     // ended and durable
@@ -45,6 +44,10 @@ type array struct {
 	follow  bool
 	hiDirty bool
 	uneven  bool // is in Machine.uneven
+	// What branches have of it (grant.go).
+	delegated bool  // to them, not to the scheduler
+	asked     int32 // how many of the pending ones the scheduler has been asked for, or branches may have
+	held      int32 // elements that branches hold
 }
 
 // extra is what few arrays have.
@@ -76,6 +79,12 @@ type extra struct {
 	wait      *waiting   // nil = it has no dependencies
 	freed     bool       // they are met
 	followers []follower // dependencies on it
+	// Of branches (grant.go), and in a branch (tenure.go).
+	casts   []Cast    // exceptions that branches are to be told of as long as they hold any
+	tried   idset.Set // pending elements that may have run where they are no more
+	foreign idset.Set // elements that this instance does not have
+	from    []fromGrant
+	vars    []string
 }
 
 // own is extra to write to.
@@ -288,7 +297,7 @@ func (a *array) cc(idx int) string {
 }
 
 func (a *array) state() *ArrayState {
-	return &ArrayState{ID: a.id, N: a.n, Pending: a.pending, Running: a.n - a.pending - a.durably, Completed: int(a.done[0]), Failed: int(a.done[1]),
+	return &ArrayState{ID: a.id, N: a.n, Pending: a.pending, Running: a.n - a.pending - a.durably - a.foreign.Len(), Completed: int(a.done[0]), Failed: int(a.done[1]),
 		Canceled: int(a.done[2]), TimedOut: int(a.done[3]), MaxStatus: int(a.status), Exception: a.exc}
 }
 

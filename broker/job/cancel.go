@@ -37,7 +37,7 @@ func (m *Machine) inactive(a *array, idx int) bool {
 		return e.state == jobspec.StateInactive
 	}
 	_, w := a.waiting(idx)
-	return w == nil && !a.isPending(idx)
+	return w == nil && !a.isPending(idx) && !m.isHeld(a, idx)
 }
 
 // end0 posts a fatal exception on elements: pending ones end at once, active ones are ended.
@@ -48,6 +48,7 @@ func (m *Machine) end0(a *array, t Target, exc Exception, states jobspec.State) 
 	if states == 0 || states&jobspec.StatesPending != 0 {
 		m.endPending(a, t, exc)
 	}
+	m.castTo(a, t, exc, states)
 }
 
 func (m *Machine) endRunning(a *array, t Target, exc Exception) {
@@ -110,12 +111,19 @@ func (m *Machine) endSpan(a *array, s Span, exc Exception) {
 	if a.exc == "" {
 		a.own().exc = "type=" + exc.Type + " " + exc.Note
 	}
-	m.txn.Ranges = append(m.txn.Ranges, RangeRow{a.id, s.Lo, s.Hi, uint8(res), m.now, log.buf})
-	m.next.ranges = append(m.next.ranges, endedRange{a, s, res})
+	m.endRange(a, s, ending{result: res, status: -1, exc: &exc, time: m.now}, log.buf)
+}
+
+// endRange ends elements as one row.
+func (m *Machine) endRange(a *array, s Span, end ending, log []byte) {
+	m.txn.Ranges = append(m.txn.Ranges, RangeRow{a.id, s.Lo, s.Hi, uint8(end.result), end.time, log, end.status})
+	m.next.ranges = append(m.next.ranges, endedRange{a, s, end})
+	m.next.completes = m.next.completes || a.ended == a.n
 }
 
 // remark posts an exception that is not fatal. Elements without a log of their own get one.
 func (m *Machine) remark(a *array, t Target, exc Exception) {
+	m.castTo(a, t, exc, 0)
 	for idx := max(t.Lo, 0); idx <= min(t.Hi, a.n-1); idx++ {
 		e := a.get(idx)
 		if e == nil {

@@ -28,13 +28,15 @@ func (m *Machine) onCommitted() {
 	for _, r := range f.ranges {
 		n := r.span.Hi - r.span.Lo + 1
 		if r.arr.followers != nil {
-			m.tellFollowers(r.arr, Outcome{Lo: r.span.Lo, Hi: r.span.Hi, Except: true, Result: r.result, Status: -1})
+			m.tellFollowers(r.arr, Outcome{Lo: r.span.Lo, Hi: r.span.Hi, OK: r.end.result == jobspec.ResultCompleted, Ran: r.end.ran,
+				Except: r.end.exc != nil && r.end.exc.Severity == 0, Result: r.end.result, Status: r.end.status})
 		}
-		r.arr.countResult(r.result, n)
-		m.countEnd(r.result, n)
-		m.out.Spans = append(m.out.Spans, Target{r.arr.id, r.span.Lo, r.span.Hi})
+		r.arr.countResult(r.end.result, n)
+		m.countEnd(r.end.result, n)
+		m.out.Spans = append(m.out.Spans, EndedSpan{Target{r.arr.id, r.span.Lo, r.span.Hi}, r.end.result, r.end.status, r.end.exc, r.end.ran, r.end.time})
 		m.maybeDone(r.arr)
 	}
+	m.sendGrants(f.grants)
 }
 
 // unhold starts a rerun=no element whose start is durable now.
@@ -77,13 +79,13 @@ func (m *Machine) ended(e *elem) {
 	}
 	a.countResult(res, 1)
 	m.countEnd(res, 1)
-	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.id, e.idx, res, e.status})
+	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.id, e.idx, res, e.status, e.exc, e.tRun > 0, e.log.last})
 	m.touch(e)
 	m.maybeDone(a)
 }
 
 func (m *Machine) maybeDone(a *array) {
-	if a.durably == a.n && m.arrays[a.id] == a {
+	if a.durably+a.foreign.Len() == a.n && m.arrays[a.id] == a {
 		m.out.Done = append(m.out.Done, a.state())
 		m.removeArray(a)
 	}
@@ -93,6 +95,11 @@ func (m *Machine) maybeDone(a *array) {
 // before what came since.
 func (m *Machine) onRefused() {
 	f := m.oldest()
+	if m.cfg.Branch { // what the parent gave is not forgotten
+		m.txn.Arrays = append(f.txn.Arrays, m.txn.Arrays...)
+		m.next.arrays = append(f.arrays, m.next.arrays...)
+		f.arrays = nil
+	}
 	gone := make(map[jobspec.ID]bool, len(f.arrays))
 	for _, a := range f.arrays {
 		gone[a.id] = true
@@ -116,6 +123,9 @@ func (m *Machine) onRefused() {
 	m.next.ended = append(f.ended, m.next.ended...)
 	m.next.completes = m.next.completes || f.completes
 	m.next.held = append(f.held, m.next.held...)
+	m.txn.Grants = append(old.Grants, m.txn.Grants...)
+	m.txn.Over = append(old.Over, m.txn.Over...)
+	m.next.grants = append(f.grants, m.next.grants...)
 	m.next.ranges = dropEnded(append(f.ranges, m.next.ranges...), gone)
 }
 

@@ -22,18 +22,28 @@ func (m *Machine) adjust(a *array) {
 	}
 }
 
+// ask asks for as many elements of a, the scheduler or for branches.
+func (m *Machine) ask(a *array, want int) {
+	asked := int(a.asked)
+	switch {
+	case a.delegated:
+		if want = m.mayOffer(want); want != asked {
+			m.out.Offers = append(m.out.Offers, Offer{a.id, a.spec, want - asked, Priority(int(a.urgency))})
+		}
+	case want > asked:
+		m.out.Queue = append(m.out.Queue, Queued{a.id, a.spec, Priority(int(a.urgency)), want - asked, a.limit})
+	case want < asked:
+		m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.id, asked - want})
+	}
+	a.asked = int32(want)
+}
+
 // flushDemand tells the scheduler what has changed.
 func (m *Machine) flushDemand() {
 	for _, a := range m.uneven {
 		a.uneven = false
 		want := m.want(a)
-		switch {
-		case want > a.asked:
-			m.out.Queue = append(m.out.Queue, Queued{a.id, a.spec, Priority(int(a.urgency)), want - a.asked, a.limit})
-		case want < a.asked:
-			m.out.Dequeue = append(m.out.Dequeue, Dequeued{a.id, a.asked - want})
-		}
-		a.asked = want
+		m.ask(a, want)
 	}
 	clear(m.uneven) // else its room would hold on to arrays that have ended
 	m.uneven = m.uneven[:0]

@@ -33,6 +33,7 @@ const (
 	evPriority
 	evUpdate // jobspec-update
 	evMemo
+	evGrant // varint number of the grant, path of the branch
 )
 
 // Events that brokers tell of (job/perilog.go).
@@ -46,7 +47,7 @@ const (
 var codeNames = map[code]string{evPrologStart: "prolog-start", evPrologFinish: "prolog-finish", evEpilogStart: "epilog-start", evEpilogFinish: "epilog-finish",
 	evAlloc: "alloc", evStart: "start", evFinish: "finish", evRelease: "release", evFree: "free",
 	evClean: "clean", evException: "exception", evRetry: "retry", evRestart: "flux-restart", evUrgency: "urgency",
-	evDependAdd: "dependency-add", evDependRemove: "dependency-remove", evDepend: "depend", evPriority: "priority", evUpdate: "jobspec-update", evMemo: "memo"}
+	evDependAdd: "dependency-add", evDependRemove: "dependency-remove", evDepend: "depend", evPriority: "priority", evUpdate: "jobspec-update", evMemo: "memo", evGrant: "grant"}
 
 // Event is one decoded entry. Context is JSON text, empty without one.
 type Event struct {
@@ -178,6 +179,12 @@ func (e rawEvent) context() (string, error) {
 			return "", errLog
 		}
 		return `{"attempt":` + strconv.FormatInt(v, 10) + `}`, nil
+	case evGrant:
+		v, n := binary.Uvarint(e.ctx)
+		if n <= 0 {
+			return "", errLog
+		}
+		return `{"grant":` + strconv.FormatUint(v, 10) + `,"branch":` + strconv.Quote(string(e.ctx[n:])) + `}`, nil
 	case evStart, evFree, evClean, evDepend:
 		return "", nil
 	}

@@ -141,6 +141,11 @@ func (m *Machine) restore(a *array) error {
 	if len(a.log) == 0 {
 		return nil
 	}
+	if m.cfg.Branch { // its parent sees to what it waited for
+		c, err := a.row().Current()
+		a.own().noted, a.urgency = c.last, int8(c.Urgency)
+		return err
+	}
 	c, err := a.row().Current()
 	if err != nil {
 		return err

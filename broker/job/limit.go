@@ -12,13 +12,13 @@ func (a *array) room() int {
 	if limit == 0 {
 		return a.eligibleCount()
 	}
-	return min(a.eligibleCount(), max(limit-a.running, 0))
+	return min(a.eligibleCount(), max(limit-a.running-int(a.held), 0))
 }
 
 // AtLimit tells whether as many elements of an array run as may at once.
 func (m *Machine) AtLimit(id jobspec.ID) bool {
 	a := m.arrays[id]
-	return a != nil && a.spec.Job.Array.Limit > 0 && a.running >= a.spec.Job.Array.Limit
+	return a != nil && a.spec.Job.Array.Limit > 0 && a.running+int(a.held) >= a.spec.Job.Array.Limit
 }
 
 // countFailure notes an element's end; the last failure that is allowed ends its array, at the end of the step.
@@ -27,9 +27,16 @@ func (m *Machine) countFailure(a *array, res jobspec.Result) {
 		m.adjust(a)
 	}
 	if res == jobspec.ResultFailed || res == jobspec.ResultTimeout {
-		if a.fails++; int(a.fails) == a.spec.Job.Array.MaxFails {
-			m.failing = append(m.failing, a)
-		}
+		m.failed(a, 1)
+	}
+}
+
+// failed counts n elements that failed.
+func (m *Machine) failed(a *array, n int) {
+	limit := a.spec.Job.Array.MaxFails
+	before := int(a.fails)
+	if a.fails += int32(n); before < limit && int(a.fails) >= limit {
+		m.failing = append(m.failing, a)
 	}
 }
 

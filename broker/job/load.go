@@ -24,6 +24,9 @@ func (m *Machine) load(l *Loaded) error {
 			return err
 		}
 	}
+	if err := m.loadGrants(l.Grants); err != nil {
+		return err
+	}
 	for _, id := range m.order {
 		a := m.arrays[id]
 		if m.listen(a); a.hi > 0 {
@@ -127,8 +130,18 @@ func (m *Machine) ungate() {
 			m.completeAdopted(e)
 		}
 	}
-	hold := false
+	if m.list != nil {
+		m.onListed(*m.list)
+		m.list = nil
+	}
+	m.letGo()
+}
+
+// letGo lets elements start, unless a parent has a word in it.
+func (m *Machine) letGo() {
+	hold := m.unlisted
 	m.out.Hold = &hold
+	m.regrant()
 }
 
 func (m *Machine) settle(c claim) {

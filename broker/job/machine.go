@@ -5,6 +5,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/frond-hpc/frond/broker/branch"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
 )
@@ -39,6 +40,10 @@ type Machine struct {
 	out       *Actions
 	now       float64
 	clock     time.Time
+	ledger    *branch.Ledger              // what branches hold
+	unlisted  bool                        // a branch: its parent has not said yet what it holds
+	list      *Listed                     // it has, but it is not known yet what runs
+	fits      func(*jobspec.Jobspec) bool // nil = there are no branches
 	batch     map[int32]*RankStarts
 	dirty     []*array // arrays whose hi is to be written
 	failing   []*array // arrays in which too many elements failed
@@ -64,6 +69,7 @@ type inflight struct {
 	ended     []*elem
 	ranges    []endedRange
 	held      []heldStart // starts that waited for it
+	grants    []Granted
 }
 
 // heldStart is an attempt of a rerun=no element.
@@ -73,17 +79,30 @@ type heldStart struct {
 }
 
 type endedRange struct {
-	arr    *array
-	span   Span
+	arr  *array
+	span Span
+	end  ending
+}
+
+// ending is how elements ended that have no state of their own here.
+type ending struct {
 	result jobspec.Result
+	status int
+	exc    *Exception
+	ran    bool
+	time   float64
 }
 
 // New makes a machine from what the store holds.
 func New(cfg Config) (*Machine, *Actions, error) {
 	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
-		txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
+		ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
 	m.none.shared = true
 	m.begin(cfg.Now)
+	if m.unlisted = cfg.Branch; cfg.Branch {
+		hold := true
+		m.out.Hold = &hold
+	}
 	if cfg.Loaded != nil {
 		if err := m.load(cfg.Loaded); err != nil {
 			return nil, nil, err
@@ -134,6 +153,22 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onLooked(ev)
 	case Forgotten:
 		m.onForgotten(ev)
+	case Split:
+		m.onSplit(ev)
+	case Take:
+		m.onTake(ev)
+	case Acked:
+		m.onAcked(ev)
+	case Forfeited:
+		m.onForfeited(ev)
+	case Received:
+		m.onReceived(ev)
+	case TakeBack:
+		m.onTakeBack(ev)
+	case Listed:
+		m.onListed(ev)
+	case Cast:
+		m.onCast(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("job machine: unknown event %T", ev))
@@ -189,7 +224,7 @@ func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty)+len(m.log
 // alone, and no array is complete by it.
 func (m *Machine) Relaxed() bool {
 	t := m.txn
-	return !m.next.completes && len(t.Arrays)+len(t.Ranges)+len(t.Starts)+len(t.Members)+len(t.Params)+len(t.Logs)+len(m.logs)+len(t.Queues) == 0
+	return !m.next.completes && len(t.Arrays)+len(t.Grants)+len(t.Ranges)+len(t.Starts)+len(t.Members)+len(t.Params)+len(t.Logs)+len(m.logs)+len(t.Queues) == 0
 }
 
 // Gen numbers the transaction that is being filled; TakeTxn hands it out and begins the next.
@@ -199,7 +234,7 @@ func (m *Machine) Gen() uint64 { return m.gen }
 func (m *Machine) TakeTxn() *Txn {
 	for _, a := range m.dirty {
 		a.hiDirty = false
-		if a.ended < a.n {
+		if m.arrays[a.id] == a && a.ended < a.n {
 			m.txn.Hi = append(m.txn.Hi, HiRow{a.id, max(a.next, a.top)})
 		}
 	}
@@ -236,9 +271,10 @@ func (m *Machine) find(id jobspec.ID) (*array, int) {
 func (m *Machine) addArray(a *array) {
 	m.arrays[a.id] = a
 	a.queue = m.queueOf(a.spec.Job.Queue)
+	a.delegated = m.fits != nil && m.fits(a.spec.Job)
 	m.countName(a, 1)
 	m.levels[a.urgency]++
-	m.order = append(m.order, a.id)
+	m.insert(a.id)
 	m.totals.Pending += a.pending
 }
 

@@ -21,13 +21,15 @@ type Txn struct {
 	Members []MemberRow  // upserted by Rank
 	Queues  []QueueRow   // upserted by Name
 	Logs    []LogRow     // logs of arrays that have grown
+	Grants  []GrantRow   // elements given to branches
+	Over    []uint64     // numbers of grants of which nothing is held any more
 	LastID  jobspec.ID   // 0 = unchanged
 }
 
 // Empty tells whether there is nothing to write.
 func (t *Txn) Empty() bool {
 	return len(t.Specs)+len(t.Envs)+len(t.Arrays)+len(t.Ended)+len(t.Ranges)+len(t.Starts)+len(t.Retried)+len(t.Hi)+len(t.Output)+len(t.Members)+
-		len(t.Params)+len(t.Uploads)+len(t.Logs)+len(t.Queues) == 0 && t.LastID == 0
+		len(t.Params)+len(t.Uploads)+len(t.Logs)+len(t.Queues)+len(t.Grants)+len(t.Over) == 0 && t.LastID == 0
 }
 
 type (
@@ -85,13 +87,20 @@ type (
 		CPU      float64
 		Events   []byte // encoded eventlog, see EncodeEvents
 	}
-	// RangeRow is elements Lo … Hi (inclusive) of an array that ended alike.
+	// RangeRow is elements Lo … Hi (inclusive) of an array that ended alike: without having run, or in a branch, which has their rows.
 	RangeRow struct {
 		Array  jobspec.ID
 		Lo, Hi int
 		Result uint8
 		End    float64
 		Events []byte
+		Status int // wait status, -1 = none
+	}
+	// GrantRow is elements given to a branch. What of them is given again, by a later grant, belongs to that one.
+	GrantRow struct {
+		Num    uint64
+		Branch int
+		Items  []byte // see EncodeShares
 	}
 	// StartRow is an attempt of an element.
 	StartRow struct {
@@ -148,6 +157,7 @@ type Loaded struct {
 	Arrays  []LoadedArray // those with unfinished elements
 	Members []MemberRow
 	Queues  []QueueRow
+	Grants  []GrantRow                                          // by number; what has finished of them may still be in them
 	Counts  struct{ Completed, Failed, Canceled, TimedOut int } // of elements ended in the past, without those purged
 	Purged  int                                                 // elements that were purged
 }

@@ -58,7 +58,7 @@ func (m *Machine) Queue(name string) (row QueueRow, pending, running int) {
 	for _, a := range m.arrays {
 		if a.queue == q {
 			pending += a.pending
-			running += a.n - a.pending - a.durably
+			running += a.n - a.pending - a.durably - a.foreign.Len()
 		}
 	}
 	return q.row, pending, running

@@ -76,9 +76,13 @@ func (m *Machine) newElem(a *array, idx int, attempt uint32, fails int) *elem {
 	if a.wait != nil && a.wait.corr && a.eligible(idx) {
 		e.logCorr(m.now)
 	}
-	if idx < a.hi && attempt == 1 {
+	if attempt == 1 && (idx < a.hi || a.tried.Has(idx)) {
 		e.attempt = 2
 	}
+	if !a.tried.Empty() {
+		a.tried.RemoveRange(idx, idx)
+	}
+	a.logGrant(e, m.now)
 	if e.attempt > 1 {
 		if m.rerun(a) { // so that the next leader does not give this number to another attempt
 			m.txn.Retried = append(m.txn.Retried, e.startRow(e.attempt, ""))

@@ -3,6 +3,7 @@ package job
 import (
 	"time"
 
+	"github.com/frond-hpc/frond/broker/branch"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/resource"
 )
@@ -215,7 +216,7 @@ type Actions struct {
 	Forget     []RunKey
 	Stale      bool
 	Ended      []Ending      // elements whose end is durable
-	Spans      []Target      // elements that never ran and whose end is durable
+	Spans      []EndedSpan   // elements that never ran here and whose end is durable
 	Lookups    []Lookup      // to be answered by Looked
 	Done       []*ArrayState // arrays all of whose elements have ended, durably
 	Suspects   []Suspect     // parts whose prolog failed
@@ -223,6 +224,14 @@ type Actions struct {
 	Streamed   []OutputRow   // output of watched elements, and of those of followed arrays
 	Finished   []Finished    // elements of followed arrays that have ended; it is not durable yet
 	Errors     map[jobspec.ID]string
+	Offers     []Offer   // elements that branches may have, instead of Queue
+	Granted    []Granted // durable: to be sent
+	Settled    []Settled // branches hold these no more
+	Casts      []Cast    // exceptions for elements that branches hold
+	Began      []Began   // in a branch: elements that have started
+	GaveBack   []GaveBack
+	Listed     bool // Listed has been dealt with; Missing is the answer
+	Missing    []branch.Share
 	Wake       time.Time // zero = no timer needed
 }
 
@@ -325,6 +334,18 @@ type (
 		Index  int
 		Result jobspec.Result
 		Status int
+		Exc    *Exception // the first fatal one, else the last other; nil = none
+		Ran    bool       // it had resources
+		Time   float64
+	}
+	// EndedSpan is elements that ended alike.
+	EndedSpan struct {
+		Target
+		Result jobspec.Result
+		Status int
+		Exc    *Exception
+		Ran    bool
+		Time   float64
 	}
 	// ArrayState is the count of an array's elements.
 	ArrayState struct {
@@ -344,6 +365,8 @@ type Config struct {
 	Now    time.Time
 	// Parse reads a stored jobspec.
 	Parse func(json []byte) (*jobspec.Jobspec, error)
+	// Branch: this is one. Its elements, with their ids, come from its parent, and it holds those alone that it was given.
+	Branch bool
 }
 
 // LeaseMargin is added to the lease before an element of a silent broker is started elsewhere.

@@ -260,7 +260,7 @@ func (m *Machine) Check() error {
 		}
 		levels[a.urgency]++
 		pending += a.pending
-		running += a.n - a.pending - a.durably
+		running += a.n - a.pending - a.durably - a.foreign.Len()
 	}
 	if !reflect.DeepEqual(m.none, extra{shared: true}) {
 		return errors.New("what arrays share has been written to")
@@ -270,6 +270,9 @@ func (m *Machine) Check() error {
 	}
 	if pending != m.totals.Pending || running != m.totals.Running {
 		return fmt.Errorf("totals %+v, but %d pending and %d running", m.totals, pending, running)
+	}
+	if err := m.checkHeld(); err != nil {
+		return err
 	}
 	for _, id := range sortedRanks(m.ranks) {
 		for e := range m.ranks[id].runs {
@@ -294,7 +297,7 @@ func (a *array) check() error {
 	if a.n <= 10000 && n+len(a.again) != a.pending {
 		return fmt.Errorf("%d pending, counted %d", a.pending, n+len(a.again))
 	}
-	if a.asked > a.pending {
+	if int(a.asked) > a.pending {
 		return fmt.Errorf("the scheduler is asked for %d elements, %d are pending", a.asked, a.pending)
 	}
 	for _, e := range a.sortedActive() {

@@ -138,14 +138,14 @@ func (fs *follows) finished(el *job.Finished) {
 }
 
 // spans takes elements that were cancelled before they ran.
-func (fs *follows) spans(out *reactor.Out, spans []job.Target) {
+func (fs *follows) spans(out *reactor.Out, spans []job.EndedSpan) {
 	for _, sp := range spans {
 		a, is := fs.byArray[sp.Array]
 		if !is {
 			continue
 		}
 		for i := sp.Lo; i <= sp.Hi; i++ {
-			a.f.rep.Ended = append(a.f.rep.Ended, api.FollowEnd{Tag: a.tag, Index: i, Result: int(jobspec.ResultCanceled), Status: -1})
+			a.f.rep.Ended = append(a.f.rep.Ended, api.FollowEnd{Tag: a.tag, Index: i, Result: int(sp.Result), Status: sp.Status})
 			if len(a.f.rep.Ended) >= maxEnds {
 				a.f.send(out)
 			}

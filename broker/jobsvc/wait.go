@@ -270,11 +270,13 @@ func (s *Service) tell(a *job.Actions) {
 	}
 }
 
-func (s *Service) tellSpans(spans []job.Target) {
+func (s *Service) tellSpans(spans []job.EndedSpan) {
 	for _, sp := range spans {
 		for id := range s.watch.byID {
 			if i := int(int64(id) - int64(sp.Array) - 1); id > sp.Array && i >= sp.Lo && i <= sp.Hi {
-				s.tellDone(id, api.WaitRep{ID: id, Done: true, N: 1, Canceled: 1})
+				st := job.ArrayState{ID: id, N: 1, MaxStatus: max(sp.Status, 0)}
+				countInto(&st, sp.Result)
+				s.tellDone(id, arrayRep(&st, true))
 			}
 		}
 	}

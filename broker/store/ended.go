@@ -10,7 +10,7 @@ import (
 
 const (
 	elementColumns = `id, array, idx, result, status, attempt, t_run, t_end, nodelist, ranks, r, maxrss, cpu, events`
-	rangeColumns   = `id, array, lo, hi, result, t_end, events`
+	rangeColumns   = `id, array, lo, hi, result, t_end, events, status`
 	// sortBelow is the number of elements up to which an array's are found by id and sorted, rather than by the order of ends of
 	// all arrays.
 	sortBelow = 4096
@@ -30,14 +30,14 @@ type endedRange struct {
 
 func rangeRow(r *row) endedRange {
 	return endedRange{jobspec.ID(r.int()), job.RangeRow{Array: jobspec.ID(r.int()), Lo: int(r.int()), Hi: int(r.int()), Result: uint8(r.int()),
-		End: r.float(), Events: r.bytes()}}
+		End: r.float(), Events: r.bytes(), Status: int(r.int())}}
 }
 
 func (g *endedRange) last() jobspec.ID { return g.id + jobspec.ID(g.Hi-g.Lo) }
 
 // element makes up the row of one of its elements.
 func (g *endedRange) element(id jobspec.ID) job.ElementRow {
-	return job.ElementRow{ID: id, Array: g.Array, Index: g.Lo + int(id-g.id), Result: g.Result, Status: -1, End: g.End, Events: g.Events}
+	return job.ElementRow{ID: id, Array: g.Array, Index: g.Lo + int(id-g.id), Result: g.Result, Status: g.Status, End: g.End, Events: g.Events}
 }
 
 // Ended calls f for finished elements, newest end first; of equal ends the larger result, then the larger id comes first. It

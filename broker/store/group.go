@@ -194,8 +194,8 @@ func (g *group) ranges(t *job.Txn) error {
 				continue
 			}
 		}
-		if err := g.w.c.run(`INSERT INTO range VALUES (?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING`, sqlID(id), sqlID(r.Array),
-			int64(r.Lo), int64(r.Hi), int64(r.Result), r.End, r.Events); err != nil {
+		if err := g.w.c.run(`INSERT INTO range (`+rangeColumns+`) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING`, sqlID(id), sqlID(r.Array),
+			int64(r.Lo), int64(r.Hi), int64(r.Result), r.End, r.Events, int64(r.Status)); err != nil {
 			return err
 		}
 		g.expect++
@@ -203,7 +203,7 @@ func (g *group) ranges(t *job.Txn) error {
 		if n == 1 {
 			g.singles = append(g.singles, r.Array)
 		} else {
-			g.tally(r.Array).add(r.Result, r.Hi-r.Lo+1, -1, r.Lo, r.End)
+			g.tally(r.Array).add(r.Result, r.Hi-r.Lo+1, r.Status, r.Lo, r.End)
 		}
 	}
 	return nil

@@ -47,6 +47,13 @@ func (l *loader) members() error {
 	if err != nil {
 		return err
 	}
+	err = l.c.each(`SELECT num, branch, items FROM granted ORDER BY num`, nil, func(r *row) bool {
+		l.out.Grants = append(l.out.Grants, job.GrantRow{Num: uint64(r.int()), Branch: int(r.int()), Items: r.bytes()})
+		return true
+	})
+	if err != nil {
+		return err
+	}
 	return l.c.each(`SELECT rank, uuid, host, boot_id, pid, state FROM member ORDER BY rank`, nil, func(r *row) bool {
 		l.out.Members = append(l.out.Members, job.MemberRow{
 			Rank: int32(r.int()), UUID: r.text(), Host: r.text(), BootID: r.text(), PID: int(r.int()), State: r.text()})

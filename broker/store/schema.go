@@ -15,7 +15,8 @@ const appID = 0x46726e64
 var format = int64(len(migrations))
 
 // migrations lead from format i to i+1. A published one is never changed.
-var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain, formatHistory, formatTokens, formatPurge}
+var migrations = []string{formatOne, formatKVS, formatParams, formatRetries, formatDrain, formatOnce, formatAgain, formatHistory, formatTokens, formatPurge,
+	formatBranch}
 
 // formatOne is the first format. Ids are FLUIDs as 64-bit integers and grow with time, so that tables with an id as key are
 // appended to. An element's id is its array's id + 1 + its index; a single job's is its array's. Times are Unix seconds.
@@ -165,6 +166,16 @@ CREATE TABLE queue (           -- that were turned off or on
 	why      TEXT,               -- it is disabled
 	whystop  TEXT
 ) WITHOUT ROWID;
+`
+
+// formatBranch adds what branches hold. A range may be elements that ended in a branch, which has their rows.
+const formatBranch = `
+CREATE TABLE granted (         -- elements that a branch was given; of those in several the last counts
+	num    INTEGER PRIMARY KEY,
+	branch INTEGER NOT NULL,
+	items  BLOB NOT NULL         -- of each array: id, length of an idset, the idset; numbers as varints
+);
+ALTER TABLE range ADD COLUMN status INTEGER NOT NULL DEFAULT -1; -- wait status, -1 = none
 `
 
 // openDB opens the database for the writer, creates or migrates its tables, and sets how it is kept durable.

@@ -23,6 +23,9 @@ func (g *group) settle(group []*job.Txn) error {
 		if err := g.queues(t); err != nil {
 			return err
 		}
+		if err := g.grants(t); err != nil {
+			return err
+		}
 	}
 	over, err := g.totals()
 	if err != nil {
@@ -175,6 +178,21 @@ func (g *group) queues(t *job.Txn) error {
 	for i := range t.Queues {
 		q := &t.Queues[i]
 		if err := g.w.c.run(`INSERT OR REPLACE INTO queue VALUES (?,?,?,?,?)`, q.Name, bit(q.Disabled), bit(q.Stopped), null(q.Why), null(q.WhyStop)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) grants(t *job.Txn) error {
+	for i := range t.Grants {
+		r := &t.Grants[i]
+		if err := g.w.c.run(`INSERT OR REPLACE INTO granted VALUES (?,?,?)`, int64(r.Num), int64(r.Branch), r.Items); err != nil {
+			return err
+		}
+	}
+	for _, num := range t.Over {
+		if err := g.w.c.run(`DELETE FROM granted WHERE num = ?`, int64(num)); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,8 @@ var imports = map[string][]string{
 	"broker/rpc":       {"overlay/wire"},
 	"broker/reactor":   {"broker/rpc", "overlay/wire"},
 	"broker/api":       {"broker/rpc", "overlay/wire", "jobspec", "resource/..."},
-	"broker/job":       {"jobspec", "resource/..."},
+	"broker/branch":    {"jobspec", "resource/..."},
+	"broker/job":       {"broker/branch", "jobspec", "resource/..."},
 	"broker/kvs":       {"overlay/wire"},
 	"broker/store/...": {"broker/store/...", "broker/job", "broker/kvs", "broker/reactor", "jobspec", "resource"},
 	"broker/local":     {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "overlay/usock"},
@@ -83,7 +84,7 @@ var onlyIn = map[string][]string{
 // pure packages do no I/O, have no clock, no randomness of their own, no goroutines.
 var pure = []string{
 	"jobspec", "resource", "resource/idset", "resource/hostlist",
-	"sched/...", "exec", "exec/pmi", "exec/rexec", "overlay", "overlay/wire", "broker/job", "broker/kvs", "broker/api", "broker/rpc",
+	"sched/...", "exec", "exec/pmi", "exec/rexec", "overlay", "overlay/wire", "broker/branch", "broker/job", "broker/kvs", "broker/api", "broker/rpc",
 	"broker/jobsvc", "broker/kvssvc", "broker/rexecsvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
 }
 

@@ -28,6 +28,7 @@ type state struct {
 	queues  map[string]job.QueueRow
 	left    map[jobspec.ID]job.PurgedRow // of purged arrays with a token
 	purged  int                          // elements
+	grants  map[uint64]job.GrantRow
 	sums    [4]int
 	kvs     entries
 	params  map[uint64][]job.ParamsRow // by set, ascending
@@ -49,7 +50,7 @@ type array struct {
 func newState() *state {
 	return &state{specs: map[uint64][]byte{}, envs: map[uint64][]byte{}, arrays: map[jobspec.ID]*array{}, active: map[jobspec.ID]*array{},
 		tokens: map[string]jobspec.ID{}, output: map[jobspec.ID][]job.OutputRow{}, members: map[int32]job.MemberRow{}, queues: map[string]job.QueueRow{}, kvs: entries{rows: map[entryKey]kvs.Row{}, spaces: map[string]kvs.SpaceRow{}},
-		left: map[jobspec.ID]job.PurgedRow{}, params: map[uint64][]job.ParamsRow{}, uploads: map[uint64]string{}}
+		left: map[jobspec.ID]job.PurgedRow{}, grants: map[uint64]job.GrantRow{}, params: map[uint64][]job.ParamsRow{}, uploads: map[uint64]string{}}
 }
 
 // apply writes a Txn. What is there already stays as it is. It fails, with nothing written, where a token is used twice or a
@@ -95,6 +96,12 @@ func (s *state) apply(t *job.Txn) error {
 	}
 	for _, q := range t.Queues {
 		s.queues[q.Name] = q
+	}
+	for _, g := range t.Grants {
+		s.grants[g.Num] = g
+	}
+	for _, num := range t.Over {
+		delete(s.grants, num)
 	}
 	for _, m := range t.Members {
 		s.members[m.Rank] = m
@@ -199,7 +206,7 @@ func (s *state) endRange(r *job.RangeRow) {
 			delete(a.starts, i)
 		}
 	}
-	s.count(a, r.Result, r.Hi-r.Lo+1, -1, r.Lo)
+	s.count(a, r.Result, r.Hi-r.Lo+1, r.Status, r.Lo)
 }
 
 // count adds n elements that ended alike, the first of them at index.
@@ -258,7 +265,7 @@ func (a *array) ranged(r *job.RangeRow, index int) job.ElementRow {
 	if a.row.N > 1 {
 		id += 1 + jobspec.ID(index)
 	}
-	return job.ElementRow{ID: id, Array: r.Array, Index: index, Result: r.Result, Status: -1, End: r.End, Events: r.Events}
+	return job.ElementRow{ID: id, Array: r.Array, Index: index, Result: r.Result, Status: r.Status, End: r.End, Events: r.Events}
 }
 
 // load is what the next leader gets.
@@ -275,6 +282,9 @@ func (s *state) load() *job.Loaded {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.queues)) {
 		l.Queues = append(l.Queues, s.queues[name])
+	}
+	for _, num := range slices.Sorted(maps.Keys(s.grants)) {
+		l.Grants = append(l.Grants, s.grants[num])
 	}
 	for _, m := range s.members {
 		l.Members = append(l.Members, m)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"pgregory.net/rapid"
@@ -80,6 +81,7 @@ func (g *Gen) Next() *job.Txn {
 		g.outputs(t)
 		g.members(t)
 		g.logs(t)
+		g.grants(t)
 	}
 	t.LastID = g.model.LastID + 100
 	g.txns = append(g.txns, t)
@@ -172,7 +174,7 @@ func (g *Gen) ends(t *job.Txn) {
 
 // ranged ends e and the unfinished elements that follow it in its array.
 func (g *Gen) ranged(e Element, result uint8) job.RangeRow {
-	r := job.RangeRow{Array: e.Array, Lo: e.Index, Hi: e.Index, Result: result, End: g.clock, Events: []byte("ev")}
+	r := job.RangeRow{Array: e.Array, Lo: e.Index, Hi: e.Index, Result: result, End: g.clock, Events: []byte("ev"), Status: g.number("range status", -1, 300)}
 	for i := 0; i < len(g.open); {
 		if g.open[i] == (Element{e.Array, r.Hi + 1}) {
 			r.Hi++
@@ -228,6 +230,19 @@ func (g *Gen) logs(t *job.Txn) {
 	for _, id := range g.model.IDs() {
 		if g.number("log", 0, 5) == 0 {
 			t.Logs = append(t.Logs, job.LogRow{Array: id, Log: fmt.Appendf(nil, "%d events", len(g.txns))})
+		}
+	}
+}
+
+// grants gives something to branches, and takes earlier grants for over.
+func (g *Gen) grants(t *job.Txn) {
+	for range g.number("grants", 0, 2) {
+		num := uint64(len(g.txns)*10 + len(t.Grants) + 1)
+		t.Grants = append(t.Grants, job.GrantRow{Num: num, Branch: g.number("branch", 0, 3), Items: fmt.Appendf(nil, "items of %d", num)})
+	}
+	for _, num := range slices.Sorted(maps.Keys(g.model.Grants)) {
+		if num%3 == uint64(g.number("over", 0, 8)) {
+			t.Over = append(t.Over, num)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"maps"
 	"slices"
 	"sort"
 
@@ -20,6 +21,7 @@ type Model struct {
 	Starts   map[Element]job.StartRow
 	Members  map[int32]job.MemberRow
 	Queues   map[string]job.QueueRow
+	Grants   map[uint64]job.GrantRow
 	Output   map[jobspec.ID][]job.OutputRow
 	Params   map[uint64][]job.ParamsRow // by set
 	Uploads  map[uint64]string          // set → token
@@ -37,7 +39,7 @@ type Element struct {
 func ModelOf(txns []*job.Txn) *Model {
 	m := &Model{Specs: map[uint64][]byte{}, Envs: map[uint64][]byte{}, Arrays: map[jobspec.ID]job.ArrayRow{}, Elements: map[Element]job.ElementRow{},
 		Hi: map[jobspec.ID]int{}, Starts: map[Element]job.StartRow{}, Members: map[int32]job.MemberRow{}, Queues: map[string]job.QueueRow{}, Output: map[jobspec.ID][]job.OutputRow{},
-		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}, Left: map[jobspec.ID]job.PurgedRow{}}
+		Params: map[uint64][]job.ParamsRow{}, Uploads: map[uint64]string{}, Left: map[jobspec.ID]job.PurgedRow{}, Grants: map[uint64]job.GrantRow{}}
 	for _, t := range txns {
 		m.Add(t)
 	}
@@ -79,7 +81,7 @@ func (m *Model) Add(t *job.Txn) {
 	for _, r := range t.Ranges {
 		for i := r.Lo; i <= r.Hi; i++ {
 			once(m.Elements, Element{r.Array, i}, job.ElementRow{ID: m.ElementID(r.Array, i), Array: r.Array, Index: i, Result: r.Result,
-				Status: -1, End: r.End, Events: r.Events})
+				Status: r.Status, End: r.End, Events: r.Events})
 		}
 	}
 	for _, r := range t.Logs {
@@ -90,6 +92,12 @@ func (m *Model) Add(t *job.Txn) {
 	}
 	for _, r := range t.Queues {
 		m.Queues[r.Name] = r
+	}
+	for _, r := range t.Grants {
+		m.Grants[r.Num] = r
+	}
+	for _, num := range t.Over {
+		delete(m.Grants, num)
 	}
 	for _, r := range t.Members {
 		m.Members[r.Rank] = r
@@ -157,6 +165,9 @@ func (m *Model) Loaded() *job.Loaded {
 		l.Queues = append(l.Queues, r)
 	}
 	sort.Slice(l.Queues, func(i, j int) bool { return l.Queues[i].Name < l.Queues[j].Name })
+	for _, num := range slices.Sorted(maps.Keys(m.Grants)) {
+		l.Grants = append(l.Grants, m.Grants[num])
+	}
 	for _, r := range m.Members {
 		l.Members = append(l.Members, r)
 	}

@@ -1,0 +1,157 @@
+package job
+
+import (
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/branch"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/resource/idset"
+	"github.com/stretchr/testify/require"
+)
+
+// pair is a parent and a branch that see each other's words at once.
+type pair struct {
+	t    *testing.T
+	now  time.Time
+	top  *Machine
+	leaf *Machine
+	up   Acked // what the branch has not told yet
+}
+
+func newPair(t *testing.T) *pair {
+	p := &pair{t: t, now: time.Unix(1800000000, 0)}
+	parse := func([]byte) (*jobspec.Jobspec, error) { return oneCore(true), nil }
+	top, _, err := New(Config{Lease: testLease, Now: p.now, Parse: parse})
+	require.NoError(t, err)
+	leaf, _, err := New(Config{Lease: testLease, Now: p.now, Parse: parse, Branch: true})
+	require.NoError(t, err)
+	p.top, p.leaf = top, leaf
+	p.step(p.top, Split{Fits: func(*jobspec.Jobspec) bool { return true }})
+	p.step(p.leaf, Listed{})
+	return p
+}
+
+func oneCore(rerun bool) *jobspec.Jobspec {
+	return &jobspec.Jobspec{Command: []string{"x"}, Request: jobspec.Request{Slots: 1, Cores: 1}, Rerun: rerun, TaskCount: jobspec.TaskCount{PerSlot: 1}}
+}
+
+// step steps a machine, and commits what it writes.
+func (p *pair) step(m *Machine, ev any) []*Actions {
+	all := []*Actions{m.Step(p.now, ev)}
+	require.NoError(p.t, m.Check(), "after %T", ev)
+	for m.Dirty() {
+		m.TakeTxn()
+		all = append(all, m.Step(p.now, Committed{}))
+		require.NoError(p.t, m.Check(), "after the commit of %T", ev)
+	}
+	for _, a := range all {
+		p.pass(a)
+	}
+	return all
+}
+
+func (p *pair) pass(a *Actions) {
+	for _, g := range a.Granted {
+		ev := Received{Num: g.Num, Path: "0"}
+		for _, it := range g.Items {
+			ev.Items = append(ev.Items, ReceivedItem{GrantItem: it})
+		}
+		p.step(p.leaf, ev)
+	}
+	for _, c := range a.Casts {
+		p.step(p.leaf, c)
+	}
+	for _, b := range a.GaveBack {
+		p.up.Backs = append(p.up.Backs, Back{Share: b.Share})
+	}
+	for _, s := range a.Spans {
+		p.up.Ends = append(p.up.Ends, End{branch.Share{Array: s.Array, Elements: idset.FromRange(s.Lo, s.Hi)}, s.Result, s.Status, s.Exc, s.Ran, s.Time})
+	}
+}
+
+// tell passes on what the branch has to tell, twice: it may come again.
+func (p *pair) tell() {
+	up := p.up
+	p.up = Acked{}
+	p.step(p.top, up)
+	before := p.top.Totals()
+	p.up = Acked{}
+	p.step(p.top, up)
+	require.Equal(p.t, before, p.top.Totals(), "what is told twice counts once")
+	p.up = Acked{}
+}
+
+func (p *pair) submit(n int) jobspec.ID {
+	return p.step(p.top, Submitted{Items: []Item{{Spec: &Spec{ID: 1, Job: oneCore(true)}, N: n, Urgency: 16}}})[0].IDs[0]
+}
+
+// TestGrantedElementsComeBackAndGoAgain: what a branch gives back is the parent's, and may go to another; what it does not hold it can
+// neither end nor give back.
+func TestGrantedElementsComeBackAndGoAgain(t *testing.T) {
+	p := newPair(t)
+	id := p.submit(10)
+	p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: 6}}})
+	st, _ := p.leaf.Array(id)
+	require.Equal(t, 6, st.Pending)
+	require.Equal(t, []branch.Share{{Array: id, Elements: idset.FromRange(0, 5)}}, p.top.Shares(0))
+
+	p.step(p.leaf, TakeBack{Cores: 2})
+	p.tell()
+	require.Equal(t, idset.FromRange(0, 3), p.top.Shares(0)[0].Elements, "the last are given back")
+	top, _ := p.top.Array(id)
+	require.Equal(t, 6, top.Pending)
+
+	end := End{branch.Share{Array: id, Elements: idset.FromRange(2, 7)}, jobspec.ResultCompleted, 0, nil, true, 0}
+	p.step(p.top, Acked{Branch: 0, Ends: []End{end}})
+	top, _ = p.top.Array(id)
+	require.Equal(t, 2, top.Completed, "2 and 3 are held, 4 to 7 are not")
+
+	p.step(p.top, Forfeited{Branch: 0, Reason: "gone"})
+	require.Empty(t, p.top.Shares(0))
+	acts := p.step(p.top, Take{Branch: 1, Items: []branch.TakeItem{{Array: id, N: 100}}})
+	g := acts[len(acts)-1].Granted[0]
+	require.Equal(t, "0-1,4-9", g.Items[0].Elements.String())
+	require.Equal(t, "0-1", g.Items[0].Tried.String(), "what was forfeited may have run")
+}
+
+// TestACancelReachesWhatABranchHolds: whether it has started there or not, and also what comes back meanwhile.
+func TestACancelReachesWhatABranchHolds(t *testing.T) {
+	p := newPair(t)
+	id := p.submit(8)
+	p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: 6}}})
+	p.step(p.leaf, TakeBack{Cores: 2})
+	back := p.up
+	p.up = Acked{}
+	p.step(p.top, Raised{Targets: []Target{{id, 0, 7}}, Exc: Exception{"cancel", 0, "no more"}})
+	p.tell()
+	p.up = back
+	require.NotZero(t, p.top.Active(), "two are on their way back")
+	p.tell()
+	require.Zero(t, p.top.Active())
+	require.Equal(t, 8, p.top.Totals().Canceled)
+	require.Zero(t, p.leaf.Active())
+	require.Nil(t, p.leaf.Arrays(), "the branch has forgotten the array")
+}
+
+// TestAListSaysWhatABranchHolds: what it has beyond that it gives up, what it lacks it says.
+func TestAListSaysWhatABranchHolds(t *testing.T) {
+	p := newPair(t)
+	id := p.submit(10)
+	p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: 5}}})
+	a := p.step(p.leaf, Listed{Shares: []branch.Share{{Array: id, Elements: idset.MustParse("1-2,7")}, {Array: id + 100, Elements: idset.Of(0)}}})[0]
+	require.True(t, a.Listed)
+	require.Equal(t, []branch.Share{{Array: id, Elements: idset.Of(7)}, {Array: id + 100, Elements: idset.Of(0)}}, a.Missing)
+	st, _ := p.leaf.Array(id)
+	require.Equal(t, 2, st.Pending)
+}
+
+// TestSharesAreReadAsWritten keeps the form of stored grants.
+func TestSharesAreReadAsWritten(t *testing.T) {
+	shares := []branch.Share{{Array: 1 << 60, Elements: idset.MustParse("0-5,9")}, {Array: 3, Elements: idset.Of(0)}}
+	got, err := DecodeShares(EncodeShares(shares))
+	require.NoError(t, err)
+	require.Equal(t, shares, got)
+	_, err = DecodeShares(EncodeShares(shares)[:12])
+	require.Error(t, err)
+}

@@ -96,8 +96,8 @@ func TestArraysOfAnEarlierFormatCanBePurged(t *testing.T) {
 	require.NoError(t, commit(s, &job.Txn{Arrays: []job.ArrayRow{{ID: 10, N: 3}, {ID: 20, N: 2}}, LastID: 30,
 		Ended:  []job.ElementRow{{ID: 11, Array: 10, Result: 1, End: 7}, {ID: 12, Array: 10, Index: 1, Result: 1, End: 3}, {ID: 21, Array: 20, Result: 1, End: 9}},
 		Ranges: []job.RangeRow{{Array: 10, Lo: 2, Hi: 2, Result: 4, End: 8}}}))
-	// Take back what the migration added, to have a state as it was before.
-	require.NoError(t, s.w.c.script(`DROP TABLE purge; DROP TABLE purged; DROP INDEX array_params; ALTER TABLE total DROP COLUMN t_end;
+	// Take back what the migration and those behind it added, to have a state as it was before.
+	require.NoError(t, s.w.c.script(`DROP TABLE granted; ALTER TABLE range DROP COLUMN status; DROP TABLE purge; DROP TABLE purged; DROP INDEX array_params; ALTER TABLE total DROP COLUMN t_end;
 		ALTER TABLE meta DROP COLUMN untidy; ALTER TABLE meta DROP COLUMN purged; PRAGMA user_version=9`))
 	require.NoError(t, s.Close())
 	s, _ = open(t, dir, Options{})

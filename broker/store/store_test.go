@@ -210,7 +210,7 @@ func TestOpen(t *testing.T) {
 			}
 			require.NoError(t, c.script(fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d;
 				INSERT INTO array (id, n, spec, env, bcc, urgency, flags, user, submit) VALUES (5, 3, 1, 0, 0, 16, 0, 1, 1.5);
-				INSERT INTO total VALUES (5, 3, 0, 0, 0, 0, -1, NULL); INSERT INTO active VALUES (5, 0)`, appID, from)))
+				INSERT INTO total (array, n, completed, failed, canceled, timedout, maxstatus, firstfailed) VALUES (5, 3, 0, 0, 0, 0, -1, NULL); INSERT INTO active VALUES (5, 0)`, appID, from)))
 			require.NoError(t, c.close())
 			s, loaded := open(t, dir, Options{})
 			require.Len(t, loaded.Arrays, 1)

@@ -9,9 +9,14 @@ declare -A packages=(
 	[cargo]="cargo"
 	[pip3]="python3-pip"
 	[slurmd]="slurm-wlm munge"
+	[sge_execd]="gridengine-master gridengine-exec gridengine-client"
+	[sshd]="openssh-server openssh-client"
+	[mpiexec.openmpi]="openmpi-bin"
+	[ip]="iproute2"
 )
 
 missing=()
+PATH=$PATH:/usr/sbin:/sbin
 for command in "${!packages[@]}"; do
 	command -v "$command" >/dev/null || missing+=(${packages[$command]})
 done

@@ -74,9 +74,13 @@ func paramTags(texts []string) (names []string) {
 var (
 	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "FROND_OUTER_JOBID", "FROND_STATUS", "FROND_RESULT", "FROND_EXIT_CODE", "FROND_FAILED", "FROND_FINISHED_ID", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
 	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_", "SLURMD_", "LSB_", "PBS_", "JSM_", "OMPI_COMM_WORLD_",
-		"OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "SGE_TASK_", "SGE_JOB_", "PE_HOSTFILE"}
-	keptNames = []string{"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER"}
+		"OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "SGE_"}
+	keptNames = []string{"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_ARCH"}
+	// Grid Engine's variables with names that could be anybody's: it has set them if sgeMark is there.
+	sgeNames = []string{"JOB_ID", "JOB_NAME", "JOB_SCRIPT", "PE", "PE_HOSTFILE", "NSLOTS", "NHOSTS", "NQUEUES", "QUEUE", "REQUEST", "REQNAME", "RESTARTED", "ENVIRONMENT", "ARC"}
 )
+
+const sgeMark = "\x00SGE_JOB_SPOOL_DIR="
 
 func dropped(name string, gpusOff bool) bool {
 	if slices.Contains(keptNames, name) || gpusOff && name == "CUDA_VISIBLE_DEVICES" {
@@ -95,8 +99,9 @@ func baseEnv(spec *exec.Spec) []byte {
 	js := spec.Job
 	off := js.Shell.GPUAffinity == "off"
 	out := make([]byte, 0, len(spec.Env)+64)
+	sge := strings.Contains("\x00"+string(spec.Env), sgeMark)
 	keep := func(name, entry string) {
-		if !dropped(name, off) && !slices.Contains(js.EnvUnset, name) {
+		if !dropped(name, off) && !(sge && slices.Contains(sgeNames, name)) && !slices.Contains(js.EnvUnset, name) {
 			out = append(append(out, entry...), 0)
 		}
 	}

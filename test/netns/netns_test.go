@@ -16,58 +16,28 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// network is hosts h0, h1 and h2 with the addresses 10.77.0.1, .2 and .3 on eth0, each plugged into a bridge in a namespace of its own.
+// network is hosts h0, h1 and h2, of which a directory of the test is the same on all.
 type network struct {
-	t    *testing.T
-	name string // prefix of the namespaces
-	dir  string
+	*harness.Network
+	t   *testing.T
+	dir string
 }
 
 func setUp(t *testing.T) *network {
-	if os.Getuid() != 0 {
-		t.Skip("SKIP: network namespaces need root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("SKIP: needs ip (Debian's iproute2)")
-	}
 	dir, err := os.MkdirTemp("", "fn")
 	require.NoError(t, err)
-	n := &network{t: t, name: fmt.Sprintf("fn%d-", os.Getpid()), dir: dir}
-	if out, err := exec.Command("ip", "netns", "add", n.name+"hub").CombinedOutput(); err != nil {
+	n := &network{t: t, dir: dir}
+	t.Cleanup(func() {
+		harness.KillAll(dir)
 		os.RemoveAll(dir)
-		t.Skipf("SKIP: network namespaces cannot be made here: %s", out)
-	}
-	t.Cleanup(n.tearDown)
-	n.ip("-n %shub link add br0 type bridge", n.name)
-	n.ip("-n %shub link set br0 up", n.name)
-	for i := range 3 {
-		n.ip("netns add %sh%d", n.name, i)
-		n.ip("-n %shub link add p%d type veth peer name eth0 netns %sh%d", n.name, i, n.name, i)
-		n.ip("-n %shub link set p%d master br0 up", n.name, i)
-		n.ip("-n %sh%d addr add 10.77.0.%d/24 dev eth0", n.name, i, i+1)
-		n.ip("-n %sh%d link set eth0 up", n.name, i)
-		n.ip("-n %sh%d link set lo up", n.name, i)
-	}
+	})
+	n.Network = harness.NewNetwork(t, 3, nil)
 	return n
-}
-
-func (n *network) ip(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
-	out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput()
-	require.NoError(n.t, err, "ip %s: %s", line, out)
-}
-
-func (n *network) tearDown() {
-	harness.KillAll(n.dir)
-	for _, ns := range []string{"h0", "h1", "h2", "hub"} {
-		exec.Command("ip", "netns", "del", n.name+ns).Run()
-	}
-	os.RemoveAll(n.dir)
 }
 
 // frond is `frond start` on h0 with brokers on h1 and h2 and a program for the shell.
 func (n *network) frond(options, program string) *exec.Cmd {
-	line := fmt.Sprintf("exec ip netns exec %sh0 frond start --hosts h1,h2 --launcher 'exec:ip netns exec %s{host}' %s -- sh ./program", n.name, n.name, options)
+	line := fmt.Sprintf("exec ip netns exec %sh0 frond start --hosts h1,h2 --launcher 'exec:ip netns exec %s{host}' %s -- sh ./program", n.Name, n.Name, options)
 	require.NoError(n.t, os.WriteFile(filepath.Join(n.dir, "program"), []byte(program), 0o600))
 	cmd := exec.Command("timeout", "90", "sh", "-c", line)
 	cmd.Env, cmd.Dir = harness.Environ(n.dir), n.dir
@@ -112,9 +82,9 @@ func TestAPartitionHeals(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	defer cmd.Wait()
 	n.await("ready")
-	n.ip("-n %shub link set p2 down", n.name)
+	n.IP("-n %shub link set p2 down", n.Name)
 	n.await("lost")
-	n.ip("-n %shub link set p2 up", n.name)
+	n.IP("-n %shub link set p2 up", n.Name)
 	require.NoError(t, cmd.Wait(), "%s", &out)
 	require.Equal(t, 2, strings.Count(out.String(), "together"), "%s", &out)
 	text, err := os.ReadFile(filepath.Join(n.dir, "attempts"))

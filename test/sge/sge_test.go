@@ -1,0 +1,92 @@
+package sge
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/test/harness"
+	"github.com/stretchr/testify/require"
+)
+
+// TestGridEngine has one cluster for all.
+func TestGridEngine(t *testing.T) {
+	c := start(t)
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *cluster)
+	}{
+		{"the same work as elsewhere", workload},
+		{"a broker on each host", everyHost},
+		{"a serial job", serial},
+		{"a parallel environment that lets nothing start", loose},
+		{"qdel", deleted},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			c.t = t
+			part.test(t, c)
+			c.clean()
+		})
+	}
+	c.t = t
+}
+
+func workload(t *testing.T, c *cluster) {
+	work, prints, err := harness.Workload(c.dir, "../mpi/testdata/trial.c")
+	require.NoError(t, err)
+	out := c.finish("work", c.submit("work", "-pe tight 6", "frond start "+work+"\necho exit code $?"))
+	require.Equal(t, prints, harness.WorkloadPart(out), out)
+	require.Contains(t, out, fmt.Sprintf("exit code %d", harness.WorkloadCode))
+}
+
+func everyHost(t *testing.T, c *cluster) {
+	id := c.submit("hosts", "-pe tight 6", `
+		frond start --dry-run true
+		frond start --check
+		frond start sh -c '
+			frond resource list -s free
+			frond run -N3 -n3 sh -c "echo on \$(hostname) as \$(id -un)"
+			frond run -N3 -n3 env | grep -E "^(SGE_JOB|SGE_TASK|PE_HOSTFILE|JOB_ID)" || echo no job of Grid Engine here
+			qstat -j $FROND_OUTER_JOBID | grep job_number'
+		echo exit code $?`)
+	out := c.finish("hosts", id)
+	require.Regexp(t, "in the batch script of job "+id+` of Grid Engine, with 3 nodes: h\[`, out) // in whatever order
+	require.Contains(t, out, "granted:  6 cores at most")
+	require.Contains(t, out, "qrsh -inherit h")
+	require.Regexp(t, `(?m)^2 +h[0-2] +h[0-2] +qrsh .* tcp://10.77.0`, out)
+	require.Regexp(t, `free +3 +6 `, out)
+	for i := range 3 {
+		require.Contains(t, out, fmt.Sprintf("on h%d as frondtest", i))
+	}
+	require.Contains(t, out, "no job of Grid Engine here")
+	require.Regexp(t, `job_number: +`+id, out, "the program may use qstat")
+	require.Contains(t, out, "exit code 0")
+}
+
+// serial: one slot is one core.
+func serial(t *testing.T, c *cluster) {
+	out := c.finish("one", c.submit("one", "", "frond start sh -c 'frond resource list -s free; frond run hostname'"))
+	require.Regexp(t, `free +1 +1 +0 h[0-2]`, out)
+}
+
+func loose(t *testing.T, c *cluster) {
+	out := c.finish("loose", c.submit("loose", "-pe loose 6", "frond start echo started; echo exit code $?"))
+	require.Contains(t, out, "broker 1 did not start: node h")
+	require.Contains(t, out, "the launcher ended: exit code 1")
+	require.Contains(t, out, "exit code 1")
+	require.NotContains(t, out, "started\n")
+}
+
+// deleted: qdel kills the processes of all hosts at once; what the instance could not take away itself is found by the next one.
+func deleted(t *testing.T, c *cluster) {
+	id := c.submit("deleted", "-pe tight 6", "exec frond start sh -c 'frond submit -N3 -n3 sleep 1000; echo x >ready; sleep 1000'")
+	ready := harness.Until(60*time.Second, func() bool { _, err := os.Stat(filepath.Join(c.dir, "ready")); return err == nil })
+	require.True(t, ready)
+	c.admin("qdel", id)
+	c.finish("deleted", id)
+	over := harness.Until(15*time.Second, func() bool { return len(harness.Processes(c.dir)) == 0 })
+	require.True(t, over, "%v", harness.Processes(c.dir))
+	c.shell("frond list")
+}

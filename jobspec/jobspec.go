@@ -24,6 +24,7 @@ type Jobspec struct {
 	Array       ArrayOptions
 	Files       []File         // brought along, sorted by path
 	User        map[string]any // attributes.user
+	Instance    *Instance      // the job is an instance, its tasks are brokers (system.instance, frond's own); nil = a program
 	// Dependencies are what must come before, without doubles; Named tells that Name was given and is not the command's.
 	Dependencies []Dependency
 	Named        bool
@@ -90,6 +91,12 @@ type PTY struct {
 	Ranks       string // idset of task ranks, "all", "" = none
 	Interactive bool   // who is attached lends its own terminal to task 0
 	Rows, Cols  int    // of the terminals, until somebody says otherwise; 0 = 24 × 80
+}
+
+// Instance is what a job is that is an instance of its own: it has one task, a broker, for each broker that holds some of its resources.
+// Task 0 is the leader and runs the program, whose end is the job's.
+type Instance struct {
+	History bool // what it ran stays to be seen when it has ended
 }
 
 // Output says where one stream goes.

@@ -22,6 +22,9 @@ func (js *Jobspec) fillSystem(sys object) error {
 	js.Rerun = true
 	js.Name = js.Command[0][strings.LastIndexByte(js.Command[0], '/')+1:]
 	js.Shell = ShellOptions{CPUAffinity: "on", GPUAffinity: "on", Umask: -1, KillTimeout: defaultKillTimeout, ExitTimeout: defaultExitTimeout}
+	if sys.get("instance") != nil {
+		js.Shell.KillTimeout, js.Shell.ExitTimeout, js.Shell.PMI = killTimeoutInstance, -1, "off"
+	}
 	js.System = make(map[string]any, len(sys))
 	for i := range sys {
 		key, v := sys[i].key, sys[i].v
@@ -37,6 +40,9 @@ func (js *Jobspec) fillSystem(sys object) error {
 	}
 	if sys.get("duration") == nil {
 		return at("duration", bad("is missing; it must be a number of seconds, 0 for no limit"))
+	}
+	if js.Instance != nil && js.Request.GPUPart > 0 {
+		return at("instance", bad("an instance has whole gpus, no parts of one"))
 	}
 	if js.MinDuration > 0 && (js.Duration == 0 || js.MinDuration > js.Duration) {
 		return at("min-duration", bad("needs a time limit (duration) that is no shorter"))
@@ -79,8 +85,23 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 		return js.fillDependencies(v)
 	case "files":
 		return js.fillFiles(v)
+	case "instance":
+		return js.fillInstance(v)
 	}
 	return err
+}
+
+// killTimeoutInstance is for an instance to end its own jobs, and theirs if they are instances.
+const killTimeoutInstance = 60.0
+
+func (js *Jobspec) fillInstance(v any) error {
+	m, err := asObject(v)
+	if err != nil {
+		return err
+	}
+	js.Instance = &Instance{}
+	js.Instance.History, err = optFlag(m.get("history"), false)
+	return at("history", err)
 }
 
 func (js *Jobspec) fillDuration(v any) error {

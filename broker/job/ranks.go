@@ -288,6 +288,9 @@ func (m *Machine) kill(e *elem, p *part, sig int, end bool) {
 	if r.session == 0 || !p.sent || p.ended {
 		return // it hears of it when it syncs
 	}
+	if e.follows(p) && !e.root().ended {
+		return // its leader sees to it
+	}
 	if n := len(m.out.Kills); n > 0 {
 		if k := &m.out.Kills[n-1]; k.Rank == r.id && k.Signal == sig && k.End == end {
 			k.Runs = append(k.Runs, e.key())

@@ -72,6 +72,9 @@ func (m *Machine) partStarted(e *elem, p *part, t float64) {
 const leaseEnded = "lease"
 
 func (m *Machine) partFailed(e *elem, p *part, rec *Record) {
+	if rec.Type == leaseEnded && e.follows(p) {
+		return
+	}
 	if rec.Type == leaseEnded {
 		e.lost, e.ran = orElse(rec.Note, "its lease ended"), true
 		return
@@ -95,13 +98,24 @@ func (m *Machine) partEnded(e *elem, p *part, rec *Record) {
 		m.partStarted(e, p, rec.Start)
 	}
 	p.ended = true
-	if e.status = max(e.status, rec.Status); e.failed != 0 {
+	follower := e.follows(p)
+	if !follower {
+		e.status = max(e.status, rec.Status)
+	}
+	if e.failed != 0 {
 		e.status = e.failed
 	}
 	e.maxRSS = max(e.maxRSS, rec.MaxRSS)
 	e.cpu += rec.CPU
 	delete(m.rank(p.rank).runs, e)
-	if !m.conclude(e, max(rec.Time, e.log.last)) && !e.signaled {
+	switch {
+	case m.conclude(e, max(rec.Time, e.log.last)):
+	case follower:
+		m.brokerGone(e, p)
+	case e.arr.spec.Job.Instance != nil:
+		m.endFollowers(e)
+	case e.signaled:
+	default:
 		m.firstExit(e)
 	}
 }
@@ -133,10 +147,17 @@ func (m *Machine) partLost(e *elem, p *part, reason string, unsent bool) {
 	delete(r.runs, e)
 	p.ended = true
 	e.ran = e.ran || !unsent
+	if e.follows(p) {
+		p.started = true // it is not waited for
+		m.brokerGone(e, p)
+		m.conclude(e, m.now)
+		return
+	}
 	if e.lost == "" {
 		e.lost = m.rankName(r.id) + ": " + reason
 	}
 	m.endOthers(e)
+	m.endFollowers(e)
 	m.unsendParts(e)
 	m.conclude(e, m.now)
 }
@@ -165,6 +186,9 @@ func (m *Machine) conclude(e *elem, t float64) bool {
 		return false // more of it may come
 	}
 	m.freeAllocs(e)
+	if e.arr.spec.Job.Instance != nil {
+		m.out.Closed = append(m.out.Closed, e.id())
+	}
 	switch {
 	case m.mayRetry(e):
 		m.retryFailed(e, t)

@@ -123,7 +123,7 @@ func (m *Machine) allocate(e *elem, al *Allocation) {
 // layParts lays the tasks over the nodes of the allocation and groups the nodes by broker.
 func (m *Machine) layParts(e *elem) {
 	e.parts = e.parts[:0:0]
-	tasks := TasksPerNode(e.arr.spec.Job, e.res)
+	tasks := m.tasksPerNode(e)
 	first := 0
 	for i := range e.res.Nodes {
 		n := &e.res.Nodes[i]
@@ -149,6 +149,27 @@ func (e *elem) addPart(rank int32, p Part) {
 		}
 	}
 	e.parts = append(e.parts, part{rank: rank, parts: []Part{p}})
+}
+
+// tasksPerNode is TasksPerNode, and for an instance one for each broker, on the first of its nodes.
+func (m *Machine) tasksPerNode(e *elem) []int {
+	if e.arr.spec.Job.Instance == nil {
+		return TasksPerNode(e.arr.spec.Job, e.res)
+	}
+	return InstanceTasks(e.res, func(node int) int32 { return m.nodes[node].rank })
+}
+
+// InstanceTasks says on which nodes of an allocation an instance has a task: on the first of each broker.
+func InstanceTasks(res *resource.Alloc, broker func(node int) int32) []int {
+	tasks := make([]int, len(res.Nodes))
+	seen := make(map[int32]bool, len(tasks))
+	for i := range res.Nodes {
+		if b := broker(res.Nodes[i].Node); !seen[b] {
+			seen[b] = true
+			tasks[i] = 1
+		}
+	}
+	return tasks
 }
 
 // TasksPerNode says how many tasks each node of an allocation gets.

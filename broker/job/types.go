@@ -223,6 +223,8 @@ type Actions struct {
 	Touched    []jobspec.ID  // watched elements with new events
 	Streamed   []OutputRow   // output of watched elements, and of those of followed arrays
 	Finished   []Finished    // elements of followed arrays that have ended; it is not durable yet
+	Gone       []BrokerGone  // brokers of instances
+	Closed     []jobspec.ID  // instances whose attempt is over
 	Errors     map[jobspec.ID]string
 	Offers     []Offer   // elements that branches may have, instead of Queue
 	Granted    []Granted // durable: to be sent

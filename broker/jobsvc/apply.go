@@ -30,6 +30,12 @@ func (s *Service) apply(a *job.Actions) {
 	for i := range a.Suspects {
 		s.drain(&a.Suspects[i])
 	}
+	for _, g := range a.Gone {
+		s.childGone(g)
+	}
+	for _, id := range a.Closed {
+		s.dropChild(id)
+	}
 	s.tell(a)
 	for _, l := range a.Lookups {
 		s.lookInto(l)

@@ -31,6 +31,7 @@ type Config struct {
 	Now      time.Time
 	Queues   []jobspec.Queue // nil = one without a name
 	Purge    PurgeLimits     // what is purged by itself
+	Version  string          // of this program, which child instances must share; "" = any
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -47,6 +48,7 @@ type Service struct {
 	watch     watchers
 	follows   follows
 	purging   purging
+	children  children
 	stopping  bool
 	keep      bool
 	stopped   bool
@@ -77,6 +79,7 @@ func New(cfg Config) (*Service, error) {
 	s.committer.replies = make(map[uint64][]pending)
 	s.watch.init()
 	s.follows.init()
+	s.children.init()
 	return s, nil
 }
 
@@ -108,6 +111,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	case rpc.Cancel:
 		s.watch.cancel(in.Key)
 		s.dropFollow(in.Key)
+		s.cancelRendezvous(in.Key)
 	case reactor.Wake:
 		s.wakeAt = time.Time{}
 		s.step(job.Tick{})
@@ -198,6 +202,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Counts, s.onCounts)
 	case api.Purge.Topic:
 		handle(s, r, api.Purge, s.onPurge)
+	case api.Rendezvous.Topic:
+		handle(s, r, api.Rendezvous, s.onRendezvous)
 	case api.Follow.Topic:
 		handle(s, r, api.Follow, s.onFollow)
 	default:

@@ -28,13 +28,17 @@ func addedFiles(options []string) (map[string]any, error) {
 		if size += len(data); size > maxAddedFiles {
 			return nil, fmt.Errorf("--add-file=%s: together more than %d bytes, which a jobspec cannot hold", opt, maxAddedFiles)
 		}
-		entry := map[string]any{"mode": int64(mode), "size": int64(len(data)), "encoding": "utf-8", "data": string(data)}
-		if !utf8.Valid(data) {
-			entry["encoding"], entry["data"] = "base64", base64.StdEncoding.EncodeToString(data)
-		}
-		files[name] = entry
+		files[name] = fileEntry(data, mode)
 	}
 	return files, nil
+}
+
+func fileEntry(data []byte, mode uint32) map[string]any {
+	entry := map[string]any{"mode": int64(mode), "size": int64(len(data)), "encoding": "utf-8", "data": string(data)}
+	if !utf8.Valid(data) {
+		entry["encoding"], entry["data"] = "base64", base64.StdEncoding.EncodeToString(data)
+	}
+	return entry
 }
 
 // regular is the type of a plain file in a mode (st_mode).

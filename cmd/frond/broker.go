@@ -165,7 +165,7 @@ var errOrphaned = fmt.Errorf("the supervisor is dead")
 // around it are swallowed: the supervisor decides. (Not ignored: that would be inherited by tasks.)
 func catchTermination(stop func(os.Signal)) (release func()) {
 	ch := make(chan os.Signal, 4)
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGXCPU)
 	quit := make(chan struct{})
 	go func() {
 		for stopped := false; ; {

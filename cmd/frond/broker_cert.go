@@ -58,9 +58,9 @@ func (p *brokerProcess) spread(t overlay.Transport) (overlay.Transport, error) {
 		return nil, err
 	}
 	s := &spreadTransport{Transport: t, bind: addrs[0], host: addrs[0], ports: ports, bound: func(string) error { return nil }}
-	if p.member != nil {
+	if p.join != nil {
 		if p.info.Interface == "" {
-			s.bind, s.host = p.member.conn().Local(), p.member.conn().Local()
+			s.bind, s.host = p.join.local, p.join.local
 		}
 		return s, nil
 	}

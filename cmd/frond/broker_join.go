@@ -186,7 +186,7 @@ func (m *membership) serve(ctx context.Context, e *env) error {
 		}
 		m.leader = order.Leader
 	}
-	p := &brokerProcess{info: &info, rank: int32(m.place.Rank), member: m, log: newLog(e.stderr), rush: tuneRush(e)}
+	p := &brokerProcess{info: &info, rank: int32(m.place.Rank), join: &joinWay{m.leaderAddrs(), m.conn().Local(), m.joined}, log: newLog(e.stderr), rush: tuneRush(e)}
 	return p.run(ctx, func(b *broker.Broker, cancel context.CancelCauseFunc) (release func()) {
 		go m.watch(b, cancel)
 		return catchTermination(func(sig os.Signal) {

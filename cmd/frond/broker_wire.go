@@ -32,8 +32,8 @@ import (
 type brokerProcess struct {
 	info   *boot.Info
 	rank   int32
-	again  bool        // the other brokers of the instance live
-	member *membership // nil for one that its supervisor has forked
+	again  bool     // the other brokers of the instance live
+	join   *joinWay // nil for one that knows its place, on the leader's host
 	log    *zap.Logger
 	rush   func(on bool) // proc.Config.Rush
 	driver *proc.Driver
@@ -112,9 +112,16 @@ func outerEnv(info *boot.Info) []string {
 // ready is called when the broker is a member.
 func (p *brokerProcess) ready(info broker.Info) {
 	time.AfterFunc(trimDelay, trimMemory)
-	if p.member != nil {
-		go p.member.joined(info.Addr)
+	if p.join != nil && p.join.joined != nil {
+		go p.join.joined(info.Addr)
 	}
+}
+
+// joinWay is how a broker becomes a member that knows only where the leader is.
+type joinWay struct {
+	leaders []string          // addresses at which the leader may be reached
+	local   string            // this host's address, as the leader's host sees it
+	joined  func(addr string) // called when it is one, with its own address; nil = nobody wants to know
 }
 
 // joinLimit is how long a broker tries to become a member; the supervisor gives up a little later.
@@ -137,8 +144,8 @@ func (p *brokerProcess) overlay() (overlay.Config, error) {
 	}
 	switch {
 	case cfg.Leader:
-	case p.member != nil: // it knows the leader alone, and asks it for a place
-		cfg.Fallback, cfg.JoinLimit = p.member.leaderAddrs(), joinLimit
+	case p.join != nil: // it knows the leader alone, and asks it for a place
+		cfg.Fallback, cfg.JoinLimit = p.join.leaders, joinLimit
 	default:
 		cfg.Parent, cfg.Fallback = p.info.TreeAddr(p.info.Parent(int(p.rank))), p.info.Fallback(int(p.rank))
 		cfg.JoinLimit = joinLimit
@@ -168,7 +175,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
 		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Drain: p.info.Drain, Counters: counters, Queues: queues,
-		Purge: purgeLimits(p.info)})
+		Purge: purgeLimits(p.info), Version: version})
 	if err != nil {
 		return err
 	}

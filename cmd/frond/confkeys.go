@@ -111,7 +111,15 @@ func (e *env) configure(cmd *cobra.Command) error {
 	if noConfig[topVerb(cmd)] {
 		return nil
 	}
-	c, err := config.Read(e.configFiles(), configKeys)
+	files := e.configFiles()
+	child := cmd.CommandPath() == "frond child"
+	if child { // what is for instances that users start is not for jobs
+		files = nil
+		if e.conf != "" {
+			files = []config.File{{Path: e.conf, Must: true}}
+		}
+	}
+	c, err := config.Read(files, configKeys)
 	if err != nil {
 		return err
 	}
@@ -119,7 +127,7 @@ func (e *env) configure(cmd *cobra.Command) error {
 	if v, ok := c["client.color"]; ok && !cmd.Flags().Changed("color") && e.getenv("NO_COLOR") == "" {
 		e.color = v.Text()
 	}
-	if cmd.CommandPath() == "frond start" {
+	if child || cmd.CommandPath() == "frond start" {
 		for _, name := range startKeys {
 			if err := setDefault(cmd, name, c, "start."+name); err != nil {
 				return err

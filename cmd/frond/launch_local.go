@@ -17,6 +17,15 @@ type brokerProc struct {
 	rank int
 	pid  int
 	cmd  *exec.Cmd
+	stop func(syscall.Signal) // of the leader that runs inside of this process; nil = cmd
+}
+
+func (b *brokerProc) signal(sig syscall.Signal) {
+	if b.stop != nil {
+		b.stop(sig)
+		return
+	}
+	b.cmd.Process.Signal(sig)
 }
 
 // liveness is a pipe of which every broker has the reading end and the supervisor alone the writing end: it ends with the
@@ -72,6 +81,7 @@ type localLauncher struct {
 	live    *liveness
 	events  chan<- any
 	procs   map[int]*brokerProc // those that live
+	inside  *env                // not nil: the leader, the only broker, runs in this process
 }
 
 func (l *localLauncher) launch() error {
@@ -85,7 +95,13 @@ func (l *localLauncher) launch() error {
 
 // start starts one broker; again: in place of one that died.
 func (l *localLauncher) start(rank int, again bool) error {
-	b, err := startBroker(l.info, rank, again, l.environ, l.live, l.events)
+	var b *brokerProc
+	var err error
+	if l.inside != nil {
+		b, err = startInside(l.inside, l.info, l.events)
+	} else {
+		b, err = startBroker(l.info, rank, again, l.environ, l.live, l.events)
+	}
 	if err == nil {
 		l.procs[rank] = b
 	}
@@ -94,7 +110,7 @@ func (l *localLauncher) start(rank int, again bool) error {
 
 func (l *localLauncher) signal(sig syscall.Signal) {
 	for _, b := range l.procs {
-		b.cmd.Process.Signal(sig)
+		b.signal(sig)
 	}
 }
 

@@ -64,6 +64,7 @@ func verbs(e *env) []*cobra.Command {
 		newRelayCmd(e),
 		newCarryCmd(e),
 		newBrokerCmd(e),
+		newChildCmd(e),
 	}
 	return append(append(own, jobVerbs(e)...), serviceVerbs(e)...)
 }

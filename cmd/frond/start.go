@@ -15,6 +15,7 @@ import (
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/overlay/outer"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,6 +53,8 @@ type startOptions struct {
 	brokersGiven   bool // -n was
 	spread         bool // brokers are on several hosts
 	command        []string
+	stay           bool        // without a command: until it is ended
+	child          *childStart // it is a job of another instance; nil = it is not
 }
 
 const startLong = `Start an instance and run a command in it.
@@ -90,7 +93,10 @@ func newStartCmd(e *env) *cobra.Command {
 }
 
 func (o *startOptions) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
+	o.flagsOf(cmd.Flags())
+}
+
+func (o *startOptions) flagsOf(f *pflag.FlagSet) {
 	f.SetInterspersed(false)
 	f.IntVarP(&o.brokers, "brokers", "n", 1, "number of `N` brokers")
 	f.IntVarP(&o.brokers, "test-size", "s", 1, "the same, as Flux calls it")
@@ -282,6 +288,14 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	if o.inactiveNum >= 0 {
 		info.InactiveNum = &o.inactiveNum
+	}
+	if o.child != nil {
+		o.child.describe(info)
+		if o.statedir == "" {
+			info.TempState = true
+			info.StateDir, err = o.child.stateDir(rundir)
+			return info, err
+		}
 	}
 	o.statedir = expandStateDir(o.statedir, name, e.getenv("HOME"))
 	if o.statedir == "" {

@@ -46,6 +46,9 @@ func (s *supervisor) leaderUp() {
 	if s.fleet != nil {
 		s.events <- evLeader{}
 	}
+	if s.link != nil {
+		s.link.post()
+	}
 }
 
 // onLeader tells the brokers that have come where the leader is.
@@ -92,6 +95,10 @@ func (s *supervisor) showReported() {
 func (s *supervisor) startFailed(ev evExit) {
 	if s.fleet != nil && ev.rank >= s.fleet.first {
 		s.reconsider()
+		return
+	}
+	if s.link != nil && ev.rank > 0 {
+		s.fail(fmt.Errorf("broker %d did not start: %s", ev.rank, ev.how))
 		return
 	}
 	s.fail(fmt.Errorf("broker %d did not start (%s): %s", ev.rank, ev.how, s.local.why(ev.rank)))

@@ -138,8 +138,11 @@ func (s *supervisor) whoIsMissing(cause error) error {
 
 // why says what is known of a broker that is not online.
 func (s *supervisor) why(rank int) string {
-	if s.fleet != nil && rank >= s.fleet.first {
+	switch {
+	case s.fleet != nil && rank >= s.fleet.first:
 		return s.fleet.why(rank)
+	case s.link != nil && rank > 0:
+		return s.link.why(rank)
 	}
 	return s.local.why(rank)
 }

@@ -23,12 +23,13 @@ type launchPlan struct {
 	way     way               // nil: no broker elsewhere
 	threads int               // cpus of the allocation's scheduler that make a core
 	seat    []string          // not nil: the command line that carries this command to the first node, where the rest happens
+	joiners int               // brokers that others start, and that come by themselves
 }
 
 // size is the number of brokers.
 func (p *launchPlan) size() int {
 	if p.nodes == nil {
-		return p.local
+		return p.local + p.joiners
 	}
 	if p.here < 0 {
 		return len(p.nodes) + 1
@@ -50,6 +51,10 @@ func (p *launchPlan) others() []string {
 // makePlan finds out where this process is and decides what to launch.
 func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	p := &launchPlan{local: max(1, o.brokers), here: -1, threads: 1}
+	if o.child != nil {
+		p.local, p.joiners, p.found = 1, o.child.Size-1, "a task of job "+o.child.Job+" of "+o.child.parent.Name
+		return p, nil
+	}
 	var err error
 	switch o.boot {
 	case "none":

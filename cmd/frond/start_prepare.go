@@ -26,7 +26,9 @@ func (s *supervisor) prepare() error {
 	if s.info, err = s.o.newInfo(s.e, filepath.Base(s.dir.Path), s.dir.Path); err != nil {
 		return err
 	}
-	s.enclosing()
+	if s.o.child == nil {
+		s.enclosing()
+	}
 	for rank := range s.plan.local {
 		if err := s.info.SaveResources(rank, parts[rank]); err != nil {
 			return err
@@ -54,6 +56,14 @@ func (s *supervisor) makeCrews(parts [][]byte) error {
 	}
 	s.local = &localLauncher{info: s.info, size: s.plan.local, environ: outer.BrokerEnviron(brokerEnviron(os.Environ())), live: live, events: s.events, procs: map[int]*brokerProc{}}
 	s.crews = []launcher{s.local}
+	if c := s.o.child; c != nil {
+		if s.o.statedir == "" { // else it can be restarted
+			s.local.inside = s.e
+		}
+		s.link = newParentLink(c, s.info, s.events)
+		s.crews = append(s.crews, s.link)
+		return nil
+	}
 	if a := s.plan.alloc; a != nil {
 		s.info.Outer, s.info.Step = a.ID, a.Step
 	}
@@ -74,6 +84,11 @@ func (s *supervisor) makeCrews(parts [][]byte) error {
 // makeRunDir makes the run directory under the wanted name, or under a random one that is free. What dead instances left
 // is cleared on the way.
 func (s *supervisor) makeRunDir() error {
+	if s.o.child != nil {
+		var err error
+		s.dir, err = s.o.child.runDir(s.plan.size())
+		return err
+	}
 	name, tries := s.o.name, 1
 	if name == "" {
 		tries = 100

@@ -20,7 +20,7 @@ func (s *supervisor) runProgram() {
 		argv = []string{shell(s.e), "-i"}
 	}
 	if len(argv) == 0 {
-		if s.o.ready == 0 {
+		if s.o.ready == 0 && !s.o.stay {
 			s.drain()
 		}
 		return
@@ -61,6 +61,9 @@ func shell(e *env) string {
 
 // programEnviron is the program's environment, with the id of the allocation if this is one.
 func (s *supervisor) programEnviron() []string {
+	if c := s.o.child; c != nil {
+		return programEnviron(c.programEnviron(), s.info.URI(0))
+	}
 	environ := os.Environ()
 	if a := s.plan.alloc; a != nil {
 		environ = append(a.ProgramEnviron(environ), "FROND_OUTER_JOBID="+a.ID)

@@ -14,7 +14,10 @@ import (
 // i mod N-th broker that offers any, and is bound to no cpus. Brokers elsewhere whose part is empty say what they have.
 func (o *startOptions) deal(p *launchPlan) ([][]byte, error) {
 	parts := make([][]resource.Node, p.size())
-	bearers, first := p.size(), 0
+	bearers, first := p.local, 0 // those who join have theirs
+	if p.nodes != nil {
+		bearers = p.size()
+	}
 	if p.nodes != nil && p.here < 0 { // the leader offers nothing
 		bearers, first = bearers-1, 1
 	}
@@ -37,6 +40,9 @@ func (o *startOptions) deal(p *launchPlan) ([][]byte, error) {
 }
 
 func (o *startOptions) nodes(p *launchPlan) ([]resource.Node, error) {
+	if o.child != nil {
+		return o.child.Nodes, nil
+	}
 	if o.resources != "" {
 		nodes, err := resource.ParseResources(o.resources, os.ReadFile)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,7 @@ type submitOptions struct {
 	cwd, flags, signal, rerun                string
 	taskmap                                  string
 	addFile                                  []string
+	files                                    map[string]any // more of them
 	onFinish                                 string
 	hooked                                   bool   // --on-finish is given
 	retries, maxFails, atOnce                string // atOnce is of --array
@@ -49,6 +51,12 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.SetInterspersed(false)
 	o.addResources(f)
 	o.addStreams(f)
+	o.addJob(f)
+	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
+}
+
+// addJob declares what is said of a job as a whole.
+func (o *submitOptions) addJob(f *pflag.FlagSet) {
 	f.StringVarP(&o.limit, "time-limit", "t", "", "time limit: `MINUTES`, or with a unit 30s, 1.5h")
 	f.StringVar(&o.minTime, "min-time", "", "start with a shorter limit, from `MINUTES` on, where only such a gap is free")
 	f.StringVar(&o.urgency, "urgency", "", "`N` from 0 to 31, hold (0), default (16) or expedite (31)")
@@ -66,7 +74,6 @@ func (o *submitOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.rerun, "rerun", "", "run again when the job's node is lost: `yes|no` (default yes)")
 	f.StringArrayVar(&o.addFile, "add-file", nil, "take a file along, as {{tmpdir}}/NAME on each node: `[NAME=]PATH`")
 	f.Var(&hookValue{o}, "on-finish", "run `COMMAND` (for sh) once when the job, or the whole array, has ended")
-	f.StringVar(&o.taskmap, "taskmap", "", "number the tasks by `SCHEME`: block (default), cyclic[:N], hostfile:FILE, manual:TASKMAP")
 	f.StringVar(&o.retries, "retries", "", "run a job that failed again, up to `N` times")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the jobspec and submit nothing")
 	f.BoolVar(&o.quiet, "quiet", false, "do not print job ids")
@@ -223,6 +230,7 @@ func (o *submitOptions) spec() (jobspec.Options, error) {
 	if err != nil {
 		return s, err
 	}
+	maps.Copy(files, o.files)
 	s.Files = files
 	s.Setopt = append(envTemplates(o.env), s.Setopt...)
 	if o.inputRanks() == nil {

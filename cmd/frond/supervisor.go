@@ -63,7 +63,8 @@ type supervisor struct {
 	plan     *launchPlan
 	local    *localLauncher
 	fleet    *fleet          // nil if all brokers are on this host
-	crews    []launcher      // both
+	link     *parentLink     // to the instance of which this is a child; nil = it is none
+	crews    []launcher      // all of them
 	listener *clientListener // nil without --listen
 
 	events     chan any
@@ -132,6 +133,10 @@ func (s *supervisor) step(ev any) {
 		s.onShutdown(ev)
 	case evTimer:
 		s.onTimer(ev)
+	case evBrokerGone:
+		s.onBrokerGone(ev)
+	case evRefused:
+		s.fail(ev.err)
 	default:
 		s.onFleet(ev)
 	}
@@ -142,6 +147,9 @@ func (s *supervisor) step(ev any) {
 func (s *supervisor) catchSignals() (stop func()) {
 	ch := make(chan os.Signal, 8)
 	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	if s.o.child != nil {
+		signal.Notify(ch, syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2)
+	}
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(ch, syscall.SIGHUP)
 	}
@@ -279,6 +287,15 @@ func (s *supervisor) onIdle(ev evIdle) {
 
 // onSignal passes the first signal on and ends everything; the next one hastens.
 func (s *supervisor) onSignal(sig os.Signal) {
+	switch sig {
+	case syscall.SIGUSR1, syscall.SIGUSR2: // for the program, as the warning before the end
+		if s.program != nil && !s.ended {
+			s.program.Signal(sig.(syscall.Signal))
+		}
+		return
+	case syscall.SIGALRM: // its time is up
+		sig = syscall.SIGTERM
+	}
 	num := sig.(syscall.Signal)
 	if num != syscall.SIGINT && time.Since(s.lastSignal) < sameEnd {
 		return // a scheduler tells an end to all processes, and some of them pass it on
@@ -371,6 +388,18 @@ func (s *supervisor) brokerDied(ev evExit) {
 	go tellDead(s.clients, s.info, ev.rank, ev.pid)
 }
 
+// onBrokerGone: the parent says that the task of a broker has ended.
+func (s *supervisor) onBrokerGone(ev evBrokerGone) {
+	switch {
+	case s.phase == stopping:
+	case s.phase == starting:
+		s.fail(fmt.Errorf("broker %d did not start: %s", ev.rank, s.link.why(ev.rank)))
+	default:
+		s.say("broker %d, task %d of job %s, has ended or is lost; jobs that ran there run again elsewhere", ev.rank, ev.rank, s.o.child.Job)
+		go tellDead(s.clients, s.info, ev.rank, 0)
+	}
+}
+
 // fail ends everything because of err.
 func (s *supervisor) fail(err error) {
 	if s.err == nil {
@@ -457,7 +486,11 @@ func (s *supervisor) cleanup() {
 // say prints a line for the user.
 func (s *supervisor) say(format string, args ...any) {
 	s.clearLine()
-	fmt.Fprintf(s.e.stderr, "frond start: "+format+"\n", args...)
+	verb := "frond start"
+	if s.o.child != nil {
+		verb = "frond"
+	}
+	fmt.Fprintf(s.e.stderr, verb+": "+format+"\n", args...)
 }
 
 func (s *supervisor) clearLine() {

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,6 +166,9 @@ func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
 	}
 	for _, name := range j.prep.expand {
 		str(name, d.expand(t, j.shell().EnvExpand[name]))
+	}
+	if j.Spec.Job.Instance != nil {
+		str(ChildEnv, filepath.Join(tmp, bootFile))
 	}
 	for _, e := range d.cfg.Env {
 		b = append(append(b, e...), 0)

@@ -75,7 +75,7 @@ func (d *Driver) newJob(ej *exec.Job) *job {
 
 // quick tells whether a job can be started at once: no files, no pipes.
 func (j *job) quick() bool {
-	return len(j.tasks) == 1 && !j.Watched && j.prep.plain && j.pmi == nil && (j.Params == nil || j.small())
+	return len(j.tasks) == 1 && !j.Watched && j.Spec.Job.Instance == nil && j.prep.plain && j.pmi == nil && (j.Params == nil || j.small())
 }
 
 // small tells whether a command with parameters is small enough to be sent in one write.
@@ -131,10 +131,13 @@ func (d *Driver) launch(ej *exec.Job) {
 // launchSlowly opens what the tasks need and starts them.
 func (d *Driver) launchSlowly(j *job) {
 	var failed error
-	if len(j.tasks) > 1 || len(j.Spec.Job.Files) > 0 {
+	if len(j.tasks) > 1 || len(j.Spec.Job.Files) > 0 || j.Spec.Job.Instance != nil {
 		j.tmp = filepath.Join(d.tmp(), fmt.Sprintf("j%d", j.ID))
 		if failed = os.Mkdir(j.tmp, 0o700); failed == nil {
 			failed = unpack(j.tmp, j.Spec.Job.Files)
+		}
+		if failed == nil && j.Spec.Job.Instance != nil {
+			failed = d.writeChild(j)
 		}
 		if failed != nil {
 			d.end(&j.tasks[0], exec.TaskEvent{Status: 1 << 8, Note: d.note(&j.tasks[0], failed)})

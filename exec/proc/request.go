@@ -56,6 +56,7 @@ func (s *slot) request(t *task, io *stdio) *spawner.Request {
 	s.env = s.d.taskEnv(s.env[:0], t, s.tmpdir(t))
 	r := &spawner.Request{Dir: t.dir(s.d), Argv: j.argv(s.d, t), Env: [][]byte{j.prep.env, s.env}, RLimits: j.prep.rlimits,
 		CPUs: t.cpus, Umask: sh.Umask, Nice: sh.Nice}
+	r.Self = j.Spec.Job.Instance != nil
 	if io != nil {
 		r.FDs, r.Files, r.TTY = io.fds, io.files, io.tty
 	} else {

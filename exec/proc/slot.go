@@ -138,7 +138,11 @@ func (s *slot) signal(t *task, sig syscall.Signal) {
 	if s.task != t {
 		return
 	}
-	s.sp.Signal(sig)
+	if t.job.Spec.Job.Instance != nil && sig != syscall.SIGKILL {
+		s.sp.SignalMain(sig) // the broker sees to its tasks itself
+	} else {
+		s.sp.Signal(sig)
+	}
 	if s.stopped && ends(sig) {
 		s.resume()
 	}

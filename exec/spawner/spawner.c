@@ -293,7 +293,8 @@ static int child_main(void *unused) {
 	STEP(STEP_RLIMIT, set_rlimits() == 0);
 	sigprocmask(SIG_SETMASK, &none_mask, NULL);
 	child.step = STEP_EXEC;
-	exec_search();
+	if (r->self) execve("/proc/self/exe", child.argv, child.envp);
+	else exec_search();
 failed:
 	child.err = errno;
 	_exit(127);
@@ -432,7 +433,8 @@ static int handle(void) {
 		start(r);
 		drop_fds();
 	} else if (r->type == REQ_SIGNAL && task.pid) {
-		frond_tree_signal(r->sig);
+		if (r->self) kill(task.pid, r->sig);
+		else frond_tree_signal(r->sig);
 	}
 	drop_message();
 	return 1;

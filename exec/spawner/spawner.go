@@ -48,6 +48,7 @@ type Request struct {
 	CPUs    []int // machine cpus; none = no binding
 	Umask   int   // -1 = the broker's
 	Nice    int
+	Self    bool // run this program itself, as Argv, also after its file was replaced
 	TTY     bool // descriptor 0 is a terminal: it becomes the controlling one of the task, in a session of its own
 }
 
@@ -196,6 +197,9 @@ func (s *Spawner) encode(r *Request) {
 	if r.TTY {
 		h.tty = 1
 	}
+	if r.Self {
+		h.self = 1
+	}
 	b := append(s.buf[:0], unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))...)
 	for _, f := range r.FDs {
 		b = binary.NativeEndian.AppendUint32(b, uint32(int32(f.Target)))
@@ -236,6 +240,15 @@ func affinity(cpus []int) []byte {
 // Signal sends sig to every process of the task; nothing happens when none runs.
 func (s *Spawner) Signal(sig syscall.Signal) error {
 	h := C.struct_req{len: C.sizeof_struct_req, _type: C.REQ_SIGNAL, sig: C.int32_t(sig)}
+	if _, err := s.ctl.Write(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))); err != nil {
+		return fmt.Errorf("signal task: %w", err)
+	}
+	return nil
+}
+
+// SignalMain sends sig to the main process of the task alone.
+func (s *Spawner) SignalMain(sig syscall.Signal) error {
+	h := C.struct_req{len: C.sizeof_struct_req, _type: C.REQ_SIGNAL, sig: C.int32_t(sig), self: 1}
 	if _, err := s.ctl.Write(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))); err != nil {
 		return fmt.Errorf("signal task: %w", err)
 	}

@@ -24,9 +24,10 @@ struct req {
 	uint32_t nargs, nfds, nrlims, naff;
 	int32_t umask; // -1 = inherit
 	int32_t nice;  // added to the present niceness
-	int32_t sig;   // REQ_SIGNAL: to all processes of the task
+	int32_t sig;   // REQ_SIGNAL: to all processes of the task, or with self to its main process alone
 	int32_t files; // number of descriptors sent along (SCM_RIGHTS)
 	int32_t tty;   // descriptor 0 is a terminal, which becomes the task's controlling one
+	int32_t self;  // REQ_START: run this very program, whatever its name is now
 };
 struct fd_map { int32_t target, source; };
 struct rlim { uint64_t resource, value; }; // soft limit; ~0 = unlimited; lowered to the hard limit

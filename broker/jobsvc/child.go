@@ -1,0 +1,122 @@
+package jobsvc
+
+import (
+	"encoding/json"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+)
+
+// children are the child instances whose brokers have called (protocol: broker/api/child.go).
+type children struct {
+	byJob map[jobspec.ID]*child
+	byReq map[rpc.RequestKey]jobspec.ID
+}
+
+// child is one attempt of a job that is an instance.
+type child struct {
+	attempt uint32
+	post    *api.ChildPost // nil: its leader has not called
+	leader  *rpc.Request
+	waiting map[rpc.RequestKey]*rpc.Request // its other brokers
+	gone    []int                           // told when there is a leader
+}
+
+func (c *children) init() {
+	c.byJob = make(map[jobspec.ID]*child)
+	c.byReq = make(map[rpc.RequestKey]jobspec.ID)
+}
+
+func (s *Service) onRendezvous(r *rpc.Request, req api.RendezvousReq) error {
+	if err := s.m.RunsInstance(req.ID, req.Attempt); err != nil {
+		return wire.Errorf(wire.NotFound, "%v", err)
+	}
+	if s.cfg.Version != "" && req.Version != s.cfg.Version {
+		return wire.Errorf(wire.Invalid, "the child instance on host %s is frond %s, the instance around it frond %s: they must be the same version",
+			req.Host, req.Version, s.cfg.Version)
+	}
+	c := s.children.byJob[req.ID]
+	if c == nil || c.attempt != req.Attempt {
+		s.dropChild(req.ID)
+		c = &child{attempt: req.Attempt, waiting: make(map[rpc.RequestKey]*rpc.Request)}
+		s.children.byJob[req.ID] = c
+	}
+	switch {
+	case req.Post != nil:
+		s.posted(c, r, &req)
+	case c.post != nil:
+		s.out.Next(r, api.RendezvousRep{Boot: c.post.Boot})
+		s.out.End(r)
+	default:
+		c.waiting[r.Key()] = r
+		s.children.byReq[r.Key()] = req.ID
+	}
+	return nil
+}
+
+// posted: the leader is there.
+func (s *Service) posted(c *child, r *rpc.Request, req *api.RendezvousReq) {
+	if c.leader != nil {
+		delete(s.children.byReq, c.leader.Key())
+		s.out.End(c.leader)
+	}
+	if c.post == nil || c.post.URI != req.Post.URI {
+		memo, _ := json.Marshal(map[string]string{"uri": req.Post.URI})
+		s.step(job.Changed{Targets: []job.Target{{Array: req.ID}}, Memo: memo})
+	}
+	c.post, c.leader = req.Post, r
+	s.children.byReq[r.Key()] = req.ID
+	s.out.Next(r, api.RendezvousRep{Gone: c.gone})
+	for _, w := range sortedBy(c.waiting, (*rpc.Request).Key) {
+		delete(s.children.byReq, w.Key())
+		s.out.Next(w, api.RendezvousRep{Boot: c.post.Boot})
+		s.out.End(w)
+	}
+	clear(c.waiting)
+}
+
+// childGone tells a leader of a broker that has ended.
+func (s *Service) childGone(g job.BrokerGone) {
+	c := s.children.byJob[g.Job]
+	if c == nil || c.attempt != g.Attempt {
+		return
+	}
+	c.gone = append(c.gone, g.Task)
+	if c.leader != nil {
+		s.out.Next(c.leader, api.RendezvousRep{Gone: []int{g.Task}})
+	}
+}
+
+// cancelRendezvous: who called has gone away.
+func (s *Service) cancelRendezvous(k rpc.RequestKey) {
+	id, ok := s.children.byReq[k]
+	if !ok {
+		return
+	}
+	delete(s.children.byReq, k)
+	c := s.children.byJob[id]
+	delete(c.waiting, k)
+	if c.leader != nil && c.leader.Key() == k {
+		c.leader = nil
+	}
+}
+
+// dropChild forgets a child whose attempt is over.
+func (s *Service) dropChild(id jobspec.ID) {
+	c := s.children.byJob[id]
+	if c == nil {
+		return
+	}
+	delete(s.children.byJob, id)
+	if c.leader != nil {
+		delete(s.children.byReq, c.leader.Key())
+		s.out.End(c.leader)
+	}
+	for _, w := range sortedBy(c.waiting, (*rpc.Request).Key) {
+		delete(s.children.byReq, w.Key())
+		s.out.Fail(w, wire.Errorf(wire.NotFound, "this attempt of job %v is over", id))
+	}
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/frond-hpc/frond/broker"
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/frond-hpc/frond/overlay/boot"
+)
+
+// follow is the life of a broker of a child instance that is not its leader: it finds that, joins, and ends as the instance does.
+func (c *childStart) follow(ctx context.Context, e *env, limit time.Duration) error {
+	tuneMemory(e, c.Task)
+	finding, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticket, err := c.find(finding)
+	if err != nil {
+		return err
+	}
+	info := ticket.Info
+	dir, err := boot.ShareRunDir(c.getenv, &info, c.Task, ticket.Cert)
+	if err != nil {
+		return err
+	}
+	defer dir.Leave()
+	data, err := msgpack.Marshal(c.Nodes)
+	if err == nil {
+		err = info.SaveResources(c.Task, data)
+	}
+	if err != nil {
+		return fmt.Errorf("note resources: %w", err)
+	}
+	p := &brokerProcess{info: &info, rank: int32(c.Task), rush: tuneRush(e)}
+	if info.Spread {
+		addrs, local, err := reachable(ticket.Meet)
+		if err != nil {
+			return err
+		}
+		p.join = &joinWay{leaders: addrs, local: local}
+	}
+	if err := errors.Join(logTo(info.LogFile(c.Task)), os.Chdir(info.BrokerDir(c.Task))); err != nil {
+		return err
+	}
+	p.log = newLog(e.stderr)
+	return p.run(ctx, func(b *broker.Broker, _ context.CancelCauseFunc) (release func()) {
+		return catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })
+	})
+}

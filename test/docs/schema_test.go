@@ -27,6 +27,7 @@ type printed struct {
 
 var printers = []printed{
 	{"submit", "ids of the jobs that were submitted", []string{"frond submit --json true", "frond submit --json --cc=1-3 true"}, nil},
+	{"batch", "id of the job that was submitted", []string{"frond batch --json --output=/dev/null --wrap true"}, nil},
 	{"job submit", "id of the job that was submitted", []string{"frond submit --dry-run true | frond job submit --json"}, nil},
 	{"cancel", "how many jobs were meant, and errors by id", []string{"frond cancel --json $(frond submit sleep 9)", "frond cancel --json $DONE || true"}, map[string]bool{".errors": true}},
 	{"job cancel", "how many jobs were meant, and errors by id", []string{"frond job cancel --json $(frond submit sleep 9)"}, map[string]bool{".errors": true}},

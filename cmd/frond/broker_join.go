@@ -30,11 +30,14 @@ import (
 // that has said.
 type membership struct {
 	ticket *boot.Ticket
+	text   string // of the ticket, for others
 	keys   curve.Keys
 	report meet.Report
 	place  meet.Place
 	leader string // its address as it says
 	nodes  []resource.Node
+
+	reported chan struct{} // closed when there is a connection
 
 	mu sync.Mutex
 	c  *meet.Conn
@@ -49,9 +52,14 @@ func (m *membership) conn() *meet.Conn {
 // joinAndServe is the life of a broker that was started with a ticket.
 func (o *brokerOptions) joinAndServe(ctx context.Context, e *env) error {
 	var in io.Reader
+	var more *treeOrder
 	switch {
 	case o.ticket == "-":
-		in = e.stdin
+		text, m, err := readOrder(e.stdin)
+		if err != nil {
+			return err
+		}
+		in, more = strings.NewReader(text), m
 	case o.ticket != "":
 		os.Setenv(boot.TicketFileEnv, o.ticket) // which counts if it did not come in the environment
 	}
@@ -64,9 +72,13 @@ func (o *brokerOptions) joinAndServe(ctx context.Context, e *env) error {
 		return err
 	}
 	leaveOuter()
+	if more != nil {
+		m.launchMore(more)
+	}
 	if err := m.reportIn(ctx); err != nil {
 		return err
 	}
+	close(m.reported)
 	err = m.serve(ctx, e)
 	m.ended(err)
 	return err
@@ -88,7 +100,11 @@ func newMembership(e *env, t *boot.Ticket, rank int) (*membership, error) {
 	if task, err := outer.Started(e.getenv); err == nil && task != nil && rank < 0 {
 		rank = task.Rank
 	}
-	return &membership{ticket: t, keys: keys, report: meet.Report{Protocol: wire.Protocol, Version: version, ID: t.Info.ID,
+	text, err := t.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return &membership{ticket: t, text: text, keys: keys, reported: make(chan struct{}), report: meet.Report{Protocol: wire.Protocol, Version: version, ID: t.Info.ID,
 		UUID: fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()), Rank: rank, Host: host, Node: e.getenv("SLURMD_NODENAME"),
 		BootID: boot.BootID(), PID: os.Getpid(), Clock: float64(time.Now().UnixMicro()) / 1e6}}, nil
 }

@@ -22,15 +22,22 @@ import (
 
 // way is a means to start broker processes on other hosts.
 type way interface {
-	// commands makes the command lines that start them and stay until they have ended. The ticket goes by environment or standard
-	// input, for it is a secret.
-	commands(ticket string) ([]*exec.Cmd, error)
+	// commands makes the command lines that start them and stay until they have ended. The ticket goes by environment, standard
+	// input or a file, for it is a secret.
+	commands(ticket string) ([]launched, error)
 	// words says for people what will be run.
 	words() []string
 	// label is the name of --launcher.
 	label() string
 	// close removes what commands left for brokers to find.
 	close()
+}
+
+// launched is one process of a launch.
+type launched struct {
+	*exec.Cmd
+	slots []int // brokers that it starts, as indexes in the fleet's slots
+	sure  bool  // it starts the first one, under its number in the launch, and that one the others
 }
 
 // Events of the fleet, beside those of its server.
@@ -52,9 +59,10 @@ type fleet struct {
 	ticket string
 	began  time.Time
 
-	procs    map[int]*exec.Cmd // of the launch, that run
-	each     bool              // procs[i] started slots[i], and no other
-	leader   string            // its address, once known
+	procs    map[int]launched // of the launch, that run
+	count    int              // of all that were started
+	each     bool             // each broker knows its number in the launch
+	leader   string           // its address, once known
 	stopping bool
 }
 
@@ -68,11 +76,12 @@ type slot struct {
 	took   time.Duration // from the launch until it had joined
 	over   bool
 	err    string
+	charge []int // slots that this one is to start
 }
 
 // newFleet listens for the brokers of slots.
 func newFleet(info *boot.Info, w way, first int, slots []*slot, events chan<- any) (*fleet, error) {
-	f := &fleet{info: info, way: w, first: first, slots: slots, events: events, done: make(chan struct{}), procs: map[int]*exec.Cmd{}}
+	f := &fleet{info: info, way: w, first: first, slots: slots, events: events, done: make(chan struct{}), procs: map[int]launched{}}
 	cert, err := os.ReadFile(info.CertFile())
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
@@ -127,29 +136,57 @@ func (f *fleet) logFile() string { return filepath.Join(f.info.RunDir, "launch.l
 
 func (f *fleet) launch() error {
 	f.began = time.Now()
+	cmds, err := f.way.commands(f.ticket)
+	if err != nil {
+		return err
+	}
+	return f.start(cmds)
+}
+
+// start runs processes of the launch.
+func (f *fleet) start(cmds []launched) error {
 	log, err := os.OpenFile(f.logFile(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("launch brokers: %w", err)
 	}
 	defer log.Close()
-	cmds, err := f.way.commands(f.ticket)
-	if err != nil {
-		return err
-	}
-	f.each = len(cmds) == len(f.slots)
-	for i, cmd := range cmds {
+	for _, cmd := range cmds {
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 		if err := cmd.Start(); err != nil {
 			return fmt.Errorf("launch brokers: %w", err)
 		}
+		i := f.count
+		f.count++
 		f.procs[i] = cmd
+		if cmd.sure {
+			f.each = true
+			f.slots[cmd.slots[0]].charge = cmd.slots[1:]
+		}
 		go func() {
 			cmd.Wait()
 			f.post(evProcEnd{i, cmd.ProcessState})
 		}()
 	}
 	return nil
+}
+
+// relaunch starts anew those that have not come and that nobody starts any more. Direct: without the help of others.
+func (f *fleet) relaunch(slots []int, direct bool) {
+	slots = slices.DeleteFunc(slices.Clone(slots), func(i int) bool { return i < 0 || i >= len(f.slots) || f.slots[i].report != nil || f.slots[i].over })
+	w, ok := f.way.(*recipeWay)
+	if !ok || len(slots) == 0 || f.stopping {
+		return
+	}
+	cmds, err := w.more(f.ticket, slots, direct)
+	if err == nil {
+		err = f.start(cmds)
+	}
+	if err != nil {
+		for _, i := range slots {
+			f.slots[i].over, f.slots[i].err = true, err.Error()
+		}
+	}
 }
 
 // evProcEnd: a process of the launch has ended.
@@ -325,6 +362,7 @@ func (f *fleet) ended(s *slot, clean bool, how string) {
 	s.over = true
 	if !clean {
 		s.err = how
+		f.relaunch(s.charge, false) // before all are there it may have had some to start
 	}
 	f.later(evExit{rank: s.place.Rank, pid: s.report.PID, where: " on node " + s.place.Node, clean: clean, how: how})
 }
@@ -360,18 +398,24 @@ func (f *fleet) grace(ev evGrace) {
 	}
 }
 
-// procEnded: a process of the launch has ended: that of one broker, or of all. Those that have not reported in will not come.
+// procEnded: a process of the launch has ended. What it was to start and has not reported in will not come; those behind the first are started by others.
 func (f *fleet) procEnded(ev evProcEnd) {
+	l := f.procs[ev.i]
 	delete(f.procs, ev.i)
-	gone := f.slots
-	if f.each {
-		gone = f.slots[ev.i : ev.i+1]
+	gone := l.slots
+	if l.sure {
+		gone = gone[:1]
 	}
-	for _, s := range gone {
+	first := f.slots[gone[0]].report
+	for _, i := range gone {
+		s := f.slots[i]
 		if s.report == nil && !s.over {
 			s.err = strings.TrimPrefix(f.why(s.place.Rank), "node "+s.place.Node+": ") + "\n  the launcher ended: " + died(ev.state)
 			s.over = true
 		}
+	}
+	if l.sure && first == nil {
+		f.relaunch(l.slots[1:], false)
 	}
 }
 

@@ -29,6 +29,7 @@ type recipe struct {
 	what    string // for people: what it is
 	all     bool   // one command starts the brokers of all hosts; else a command for each
 	ticket  passing
+	tree    bool                               // by ssh: hosts that are reached start others (launch_tree.go)
 	argv    func(w *recipeWay, i int) []string // what stands before the broker's command line; i is the host, unless all
 }
 
@@ -51,9 +52,7 @@ var recipes = []recipe{
 	{name: "mpiexec", program: "mpiexec", what: "a launcher of parallel programs", all: true, ticket: byEnviron, argv: func(w *recipeWay, _ int) []string {
 		return mpiexec(w.flavour, w.hosts)
 	}},
-	{name: "ssh", program: "ssh", kinds: "lsf pbs sge", what: "ssh without a password", ticket: byStdin, argv: func(w *recipeWay, i int) []string {
-		return []string{"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", w.hosts[i], "exec"}
-	}},
+	{name: "ssh", program: "ssh", kinds: "lsf pbs sge", what: "without a password", ticket: byStdin, tree: true},
 }
 
 // execRecipe is that of --launcher=exec:COMMAND.
@@ -126,10 +125,14 @@ type recipeWay struct {
 	hosts   []string
 	slots   []int  // of each host, for launchers that count slots
 	flavour string // of mpiexec
+	order   *treeOrder
 	file    string // with the ticket; empty = none
 }
 
 func (w *recipeWay) line(i int) []string {
+	if w.tree {
+		return w.order.line(treeHost{i, w.hosts[i]})
+	}
 	argv := append(w.argv(w, i), w.self, "broker", "--join")
 	switch {
 	case w.ticket == byStdin:
@@ -143,35 +146,61 @@ func (w *recipeWay) line(i int) []string {
 	return argv
 }
 
-// count is the number of commands.
-func (w *recipeWay) count() int {
-	if w.all {
-		return 1
-	}
-	return len(w.hosts)
-}
-
-func (w *recipeWay) commands(ticket string) ([]*exec.Cmd, error) {
+func (w *recipeWay) commands(ticket string) ([]launched, error) {
 	if err := w.leave(ticket); err != nil {
 		return nil, err
 	}
-	environ := brokerEnviron(os.Environ())
-	if w.name == "ssh" { // others must find their scheduler's job
-		environ = outer.BrokerEnviron(environ)
+	all := allOf(w.hosts)
+	switch {
+	case w.tree:
+		return w.more(ticket, all, false)
+	case w.all:
+		return []launched{{Cmd: w.command(ticket, 0), slots: all}}, nil
 	}
-	if w.ticket == byEnviron {
-		environ = append(environ, boot.TicketEnv+"="+ticket)
-	}
-	cmds := make([]*exec.Cmd, w.count())
+	cmds := make([]launched, len(w.hosts))
 	for i := range cmds {
-		argv := w.line(i)
-		cmds[i] = exec.Command(argv[0], argv[1:]...)
-		cmds[i].Env = environ
-		if w.ticket == byStdin {
-			cmds[i].Stdin = strings.NewReader(ticket + "\n")
-		}
+		cmds[i] = launched{Cmd: w.command(ticket, i), slots: all[i : i+1], sure: true}
 	}
 	return cmds, nil
+}
+
+// more starts hosts, of a tree. Direct: each from here.
+func (w *recipeWay) more(ticket string, hosts []int, direct bool) ([]launched, error) {
+	var list []treeHost
+	for _, i := range hosts {
+		list = append(list, treeHost{i, w.hosts[i]})
+	}
+	fanout := w.order.Fanout
+	if direct {
+		fanout = len(list)
+	}
+	var out []launched
+	for _, g := range shares(list, fanout) {
+		cmd, err := w.order.command(ticket, g)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Env = outer.BrokerEnviron(brokerEnviron(os.Environ()))
+		l := launched{Cmd: cmd, sure: true}
+		for _, h := range g {
+			l.slots = append(l.slots, h.Index)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func (w *recipeWay) command(ticket string, i int) *exec.Cmd {
+	argv := w.line(i)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = brokerEnviron(os.Environ()) // it must find its scheduler's job
+	switch w.ticket {
+	case byEnviron:
+		cmd.Env = append(cmd.Env, boot.TicketEnv+"="+ticket)
+	case byStdin:
+		cmd.Stdin = strings.NewReader(ticket + "\n")
+	}
+	return cmd
 }
 
 // leave writes the ticket where brokers elsewhere find it, if the recipe needs that.
@@ -198,9 +227,20 @@ func (w *recipeWay) words() []string {
 	if w.ticket != byStdin {
 		w.file = filepath.Join(boot.TicketDir(os.Getenv), "TICKET")
 	}
+	if w.all {
+		return []string{typedLine(w.line(0))}
+	}
+	hosts, tail := len(w.hosts), ""
+	if w.tree && hosts > w.order.Fanout {
+		hosts = w.order.Fanout
+		tail = fmt.Sprintf("and so on: from here %d of the %d hosts, which start the others in the same way", hosts, len(w.hosts))
+	}
 	var lines []string
-	for i := range w.count() {
+	for i := range hosts {
 		lines = append(lines, typedLine(w.line(i)))
+	}
+	if tail != "" {
+		lines = append(lines[:1], tail)
 	}
 	return lines
 }

@@ -19,10 +19,10 @@ import (
 // noWay starts nothing: tests report in themselves.
 type noWay struct{}
 
-func (noWay) commands(string) ([]*exec.Cmd, error) { return nil, nil }
-func (noWay) words() []string                      { return nil }
-func (noWay) label() string                        { return "none" }
-func (noWay) close()                               {}
+func (noWay) commands(string) ([]launched, error) { return nil, nil }
+func (noWay) words() []string                     { return nil }
+func (noWay) label() string                       { return "none" }
+func (noWay) close()                              {}
 
 // testFleet is a fleet that waits for the nodes, and a function that reports in as a broker and returns the first order.
 func testFleet(t *testing.T, nodes ...string) (*fleet, func(meet.Report) (*meet.Conn, meet.Order)) {

@@ -17,11 +17,11 @@ type srunWay struct {
 
 func (w *srunWay) argv() []string { return outer.Srun(w.nodes, w.self, "broker", "--join") }
 
-func (w *srunWay) commands(ticket string) ([]*exec.Cmd, error) {
+func (w *srunWay) commands(ticket string) ([]launched, error) {
 	argv := w.argv()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(outer.SrunEnviron(brokerEnviron(os.Environ())), boot.TicketEnv+"="+ticket)
-	return []*exec.Cmd{cmd}, nil
+	return []launched{{Cmd: cmd, slots: allOf(w.nodes)}}, nil
 }
 
 func (w *srunWay) words() []string { return []string{typedLine(w.argv())} }
@@ -29,6 +29,15 @@ func (w *srunWay) words() []string { return []string{typedLine(w.argv())} }
 func (w *srunWay) label() string { return "slurm" }
 
 func (w *srunWay) close() {}
+
+// allOf is the numbers of all of them.
+func allOf(hosts []string) []int {
+	all := make([]int, len(hosts))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
 
 // typedLine writes a command line as one would type it.
 func typedLine(argv []string) string {

@@ -65,6 +65,8 @@ func (s *supervisor) onSaid(ev meet.Said) {
 	slot := s.fleet.byPeer(ev.Peer)
 	switch w := ev.Word; {
 	case slot == nil:
+	case w.Failed != nil:
+		s.fleet.relaunch(w.Failed.Indexes, true)
 	case w.Joined != nil:
 		slot.joined = w.Joined
 		slot.took = time.Since(s.fleet.began)

@@ -47,6 +47,8 @@ func (o *startOptions) planOthers(p *launchPlan) error {
 		}
 	case r.name == "pbsdsh":
 		return errors.New("--launcher=pbsdsh: it reaches the nodes of a PBS job only, and only by their numbers in PBS_NODEFILE")
+	case r.tree:
+		w.order = &treeOrder{SSH: sshProgram(os.Getenv), Self: self, Fanout: o.fanout}
 	case r.name == "mpiexec":
 		w.flavour = flavourOf(output("mpiexec", "--version"))
 	case r.name == "jsrun" && p.here >= 0:
@@ -97,7 +99,7 @@ func (o *startOptions) whichRecipe(p *launchPlan) (*recipe, error) {
 		return execRecipe(command), nil
 	case o.launcher != "auto":
 		r := findRecipe(o.launcher)
-		if _, err := exec.LookPath(r.program); err != nil {
+		if _, err := exec.LookPath(r.program); err != nil && !r.tree { // there may be another ssh
 			return nil, fmt.Errorf("--launcher=%s: %s is not in PATH", o.launcher, r.program)
 		}
 		return r, nil

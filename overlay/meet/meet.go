@@ -46,6 +46,13 @@ type Word struct {
 	Signal int     `json:"signal,omitempty"` // it got this signal, which is for the whole instance
 	Ended  bool    `json:"ended,omitempty"`  // it is about to exit
 	Error  string  `json:"error,omitempty"`  // with Ended: why; empty = as it was told to
+	Failed *Failed `json:"failed,omitempty"` // it was to start brokers, and could not
+}
+
+// Failed are brokers that could not be started, by their numbers in the launch: the first of them, and those that it would have started.
+type Failed struct {
+	Indexes []int  `json:"indexes"`
+	Text    string `json:"text"` // why
 }
 
 // Joined describes a broker that has become a member.

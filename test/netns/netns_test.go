@@ -14,13 +14,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// patience is how long a test waits for what must come.
+const patience = 15 * time.Second
+
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // network is hosts h0, h1 and h2, of which a directory of the test is the same on all.
 type network struct {
 	*harness.Network
-	t   *testing.T
-	dir string
+	t       *testing.T
+	dir     string
+	program string // in place of ssh
 }
 
 func setUp(t *testing.T) *network {

@@ -229,23 +229,31 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	if o.dryRun {
-		plan.describe(e)
+	beside := plan.alloc != nil && plan.alloc.Where == outer.Step && plan.alloc.Proc > 0 // another process has the say
+	switch {
+	case o.dryRun:
+		if !beside {
+			plan.describe(e)
+		}
 		return nil
-	}
-	if plan.seat != nil {
+	case plan.seat != nil:
 		return plan.carry(e)
-	}
-	if a := plan.alloc; a != nil && a.Where == outer.Step && a.Proc > 0 {
-		return o.waitForStep(e, a)
+	case beside && plan.crew != nil:
+		return plan.crew.serve(e, o, plan.step)
+	case beside:
+		return o.waitForStep(e, plan.step)
 	}
 	o.brokers, o.spread = plan.size(), plan.way != nil
 	s := &supervisor{e: e, o: o, plan: plan, began: time.Now()}
-	if err := s.prepare(); err != nil {
+	err = s.prepare()
+	if err == nil {
+		err = s.run(ctx)
+	} else {
+		s.err = err
 		s.cleanup()
-		return err
 	}
-	return s.run(ctx)
+	plan.ended(s.err)
+	return err
 }
 
 // stateDir makes --statedir absolute and sees to it that it is there.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -69,21 +70,53 @@ func (o *startOptions) startLimit() time.Duration {
 	return startLimit
 }
 
+// launchCheck is how long a process that waits for number 0 of its launch is patient before it asks Slurm whether that does anything.
+const launchCheck = 15 * time.Second
+
 // waitForStep is the life of a process that was started beside the one that runs the instance, as by `srun frond start`: it waits
-// until no broker of the instance is left on its node. Signals, which all of them get, are for the instance.
-func (o *startOptions) waitForStep(e *env, a *outer.Allocation) error {
+// until no broker of the instance is left on its node. Signals, which all of them get, are for the instance; with USR2 number 0 says, before
+// there is a broker, that there will be none.
+func (o *startOptions) waitForStep(e *env, step string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	o.spread = true
-	for end := time.Now().Add(o.startLimit()); ; time.Sleep(50 * time.Millisecond) {
-		if dir := boot.StepDir(e.getenv, a.Step); dir != "" {
-			boot.AwaitEnd(dir)
-			return nil
+	end, check := time.After(o.startLimit()), time.After(launchCheck)
+	what := fmt.Sprintf("task %s of step %s on node %s waited for the broker that task 0 starts here", e.getenv("SLURM_PROCID"), step, e.getenv("SLURMD_NODENAME"))
+	for poll := time.NewTicker(50 * time.Millisecond); ; {
+		select {
+		case <-poll.C:
+			if dir := boot.StepDir(e.getenv, step); dir != "" {
+				boot.AwaitEnd(dir)
+				return nil
+			}
+		case sig := <-signals:
+			if sig == syscall.SIGUSR2 {
+				return &exitError{Code: 1} // task 0 says why
+			}
+		case <-check:
+			if job, _, _ := strings.Cut(step, "."); !outer.BrokersStep(output("squeue", "-h", "-s", "-j", job, "-o", "%i %j")) {
+				return fmt.Errorf("%s, but after %v Slurm knows of no step with brokers in job %s: task 0 has died, or hangs. See what it says", what, launchCheck, job)
+			}
+		case <-end:
+			return fmt.Errorf("%s; none came up within %v", what, o.startLimit())
 		}
-		if time.Now().After(end) {
-			return fmt.Errorf("task %d of step %s on node %s waited for the broker that task 0 starts here; none came up within %v", a.Proc, a.Step,
-				os.Getenv("SLURMD_NODENAME"), o.startLimit())
+	}
+}
+
+// releases is how often the others are told.
+const releases = 4
+
+// ended lets the other processes of the launch go if there is no instance that they could belong to.
+func (p *launchPlan) ended(failed error) {
+	switch a := p.alloc; {
+	case p.crew != nil:
+		p.crew.tell("", cmp.Or(failed, errors.New("it has ended")))
+	case failed != nil && a != nil && a.Kind == "slurm" && a.Where == outer.Step:
+		signal.Ignore(syscall.SIGUSR2)
+		for i := range releases { // some may only just be started, and Slurm keeps no signal for them
+			time.Sleep(time.Duration(i) * 300 * time.Millisecond)
+			output("scancel", "--signal=USR2", p.step)
 		}
 	}
 }

@@ -22,6 +22,9 @@ type launchPlan struct {
 	nodes   []string          // all; nil: local brokers alone
 	way     way               // nil: no broker elsewhere
 	threads int               // cpus of the allocation's scheduler that make a core
+	step    string            // id of the launch that this process is one of, unique at whoever launched it; empty: it is alone
+	crew    *crew             // its processes, if they can talk
+	notes   []string          // for the user, when it is started
 	seat    []string          // not nil: the command line that carries this command to the first node, where the rest happens
 	joiners int               // brokers that others start, and that come by themselves
 }
@@ -79,7 +82,7 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	case a.Kind != "slurm":
 		return p, o.planOthers(p)
 	}
-	return p, o.planSlurm(p)
+	return p, o.planSlurm(e, p)
 }
 
 // planLocal: all brokers are processes of this host.
@@ -96,12 +99,23 @@ func (p *launchPlan) planLocal() {
 	}
 }
 
-func (o *startOptions) planSlurm(p *launchPlan) error {
+func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 	a := p.alloc
-	p.local, p.nodes, p.here = 1, a.Nodes, a.Here
+	p.local, p.step = 1, a.Step
+	if a.Where == outer.Step {
+		if err := o.planStep(e, p); err != nil {
+			return err
+		}
+	}
+	p.nodes, p.here = a.Nodes, a.Here
 	p.found = fmt.Sprintf("in the %s of job %s of Slurm, with %d nodes: %s", a.Where, a.ID, len(a.Nodes), hostlist.Encode(a.Nodes))
 	if a.Where == outer.Step {
-		p.found += fmt.Sprintf("; %d tasks were started, of which the first (task 0) runs the leader and starts a broker on each other node, and the others wait for the end", a.Procs)
+		p.found += fmt.Sprintf("; %d tasks were started, of which the first (task 0) runs the leader; ", a.Procs)
+		if p.crew != nil || o.dryRun && o.mayCrew(e, a.Procs) == nil {
+			p.found += "they talk by PMI, and the first one on each other node becomes its broker"
+		} else {
+			p.found += "it starts a broker on each other node, and the other tasks wait for the end"
+		}
 	}
 	if a.Where == outer.Shell && os.Getenv(carriedEnv) != "" {
 		p.here = 0 // srun has said so, even where it does not name the node
@@ -110,6 +124,11 @@ func (o *startOptions) planSlurm(p *launchPlan) error {
 		p.seat = outer.SrunOne(p.nodes[0])
 	}
 	if len(p.others()) == 0 && p.seat == nil {
+		return nil
+	}
+	p.threads = slurmThreads(p.nodes)
+	if p.crew != nil {
+		p.way = crewWay{p.crew}
 		return nil
 	}
 	if _, err := exec.LookPath("srun"); err != nil {
@@ -122,7 +141,6 @@ func (o *startOptions) planSlurm(p *launchPlan) error {
 	if p.seat != nil {
 		p.seat = append(p.seat, self, "carry")
 	}
-	p.threads = slurmThreads(p.nodes)
 	if len(p.others()) > 0 {
 		p.way = &srunWay{self: self, nodes: p.others()}
 	}

@@ -29,6 +29,9 @@ func (s *supervisor) prepare() error {
 	if s.o.child == nil {
 		s.enclosing()
 	}
+	for _, n := range s.plan.notes {
+		s.say("%s", n)
+	}
 	for rank := range s.plan.local {
 		if err := s.info.SaveResources(rank, parts[rank]); err != nil {
 			return err
@@ -65,9 +68,12 @@ func (s *supervisor) makeCrews(parts [][]byte) error {
 		return nil
 	}
 	if a := s.plan.alloc; a != nil {
-		s.info.Outer, s.info.Step = a.ID, a.Step
+		s.info.Outer, s.info.Step = a.ID, s.plan.step
 	}
 	if s.plan.way == nil {
+		if s.plan.crew != nil {
+			return s.plan.crew.tell("", nil)
+		}
 		return nil
 	}
 	s.info.Spread, s.info.Transport, s.info.Interface, s.info.Ports = true, boot.ZeroMQ, s.o.iface, s.o.ports

@@ -21,19 +21,23 @@ const (
 
 // Allocation is what an outer scheduler granted.
 type Allocation struct {
-	Kind   string   // "slurm", one of Kinds
-	ID     string   // of the job there
-	Nodes  []string // none with Where == Job
-	CPUs   []int    // granted of each node, as the scheduler counts; nil = unknown
-	MemMiB []int64  // granted of each node; nil = unknown
-	GPUs   bool     // some were granted
-	Where  string
-	Here   int    // index in Nodes of the one this process is on; -1 = none
-	Step   string // with Where == Step: its id, unique at the scheduler
-	Proc   int    // and this process's number in it, from 0
-	Procs  int    // of how many
-	Slots  []int  // for each node, the number of its first slot in the scheduler's list; nil = it has no such list
-	JSM    bool   // of LSF: this is a launch node, from which jsrun alone reaches the others
+	Kind     string   // "slurm", one of Kinds
+	ID       string   // of the job there
+	Nodes    []string // none with Where == Job
+	CPUs     []int    // granted of each node, as the scheduler counts; nil = unknown
+	MemMiB   []int64  // granted of each node; nil = unknown
+	GPUs     bool     // some were granted
+	Where    string
+	Here     int      // index in Nodes of the one this process is on; -1 = none
+	Step     string   // with Where == Step: its id, unique at the scheduler
+	Proc     int      // and this process's number in it, from 0
+	Procs    int      // of how many
+	Slots    []int    // for each node, the number of its first slot in the scheduler's list; nil = it has no such list
+	JobNodes []string // with Where == Step or Single: the nodes of the whole job
+
+	perNode, perCPU int64 // MiB, as Slurm says it; 0 = it does not
+
+	JSM bool // of LSF: this is a launch node, from which jsrun alone reaches the others
 }
 
 // system is what detection reads.

@@ -36,7 +36,14 @@ func TestSlurmIsDetected(t *testing.T) {
 			MemMiB: []int64{200, 200, 200, 100}, Where: Script}},
 		"a shell of salloc is on no node": {inShell, Allocation{Kind: "slurm", ID: "7", Nodes: []string{"n0", "n1", "n2", "n3"}, CPUs: []int{1, 1, 1, 1}, Where: Shell, Here: -1}},
 		"a task of a step has its step's nodes": {inStep, Allocation{Kind: "slurm", ID: "7", Nodes: []string{"n1", "n2"}, CPUs: []int{2, 2}, MemMiB: []int64{512, 512},
-			Where: Step, Here: 1, Step: "7.3", Proc: 1, Procs: 2}},
+			Where: Step, Here: 1, Step: "7.3", Proc: 1, Procs: 2, JobNodes: []string{"n0", "n1", "n2", "n3"}}},
+		"a step has the cpus of its nodes, by name, in a job of unequal ones": {"SLURM_JOB_ID=7 SLURMD_NODENAME=n3 SLURM_JOB_NODELIST=n[0-3] SLURM_JOB_CPUS_PER_NODE=2,4,8,16 SLURM_MEM_PER_CPU=10 " +
+			"SLURM_STEP_ID=3 SLURM_STEP_NODELIST=n[1,3] SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=1 SLURM_CPUS_ON_NODE=16",
+			Allocation{Kind: "slurm", ID: "7", Nodes: []string{"n1", "n3"}, CPUs: []int{4, 16}, MemMiB: []int64{40, 160}, Where: Step, Here: 1, Step: "7.3", Proc: 1, Procs: 2,
+				JobNodes: []string{"n0", "n1", "n2", "n3"}}},
+		"a step of one task has no more than it was given": {"SLURM_JOB_ID=7 SLURMD_NODENAME=n0 SLURM_JOB_NODELIST=n[0-1] SLURM_JOB_CPUS_PER_NODE=8(x2) SLURM_MEM_PER_CPU=10 " +
+			"SLURM_STEP_ID=0 SLURM_STEP_NODELIST=n0 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0 SLURM_CPUS_ON_NODE=3",
+			Allocation{Kind: "slurm", ID: "7", Nodes: []string{"n0"}, CPUs: []int{3}, MemMiB: []int64{30}, Where: Single, Step: "7.0", Procs: 1, JobNodes: []string{"n0", "n1"}}},
 		"the step of an interactive shell is none": {inShell + " SLURM_STEP_ID=4294967290 SLURM_STEP_NODELIST=n0 SLURMD_NODENAME=n0", Allocation{Kind: "slurm", ID: "7",
 			Nodes: []string{"n0", "n1", "n2", "n3"}, CPUs: []int{1, 1, 1, 1}, Where: Script}},
 		"gpus are granted where Slurm names some": {"SLURM_JOB_ID=1 SLURM_JOB_NODELIST=a SLURM_JOB_GPUS=0,1", Allocation{Kind: "slurm", ID: "1", Nodes: []string{"a"}, GPUs: true, Where: Shell, Here: -1}},
@@ -44,6 +51,7 @@ func TestSlurmIsDetected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, err := Detect(getter(row.env))
 			require.NoError(t, err)
+			a.perNode, a.perCPU = 0, 0
 			require.Equal(t, row.want, *a)
 		})
 	}
@@ -91,4 +99,23 @@ func TestThreadsPerCPU(t *testing.T) {
 	require.Equal(t, 2, ThreadsPerCPU("NodeName=a CoresPerSocket=4 CPUTot=16 Sockets=2 ThreadsPerCore=2\n"))
 	require.Equal(t, 1, ThreadsPerCPU("NodeName=a CoresPerSocket=4 CPUTot=8 Sockets=2 ThreadsPerCore=2\n"), "only cores are counted")
 	require.Equal(t, 1, ThreadsPerCPU(""))
+}
+
+func TestWhatTheProcessesOfALaunchSayOfTheirNodesCounts(t *testing.T) {
+	a, err := Detect(getter("SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n[0-3] SLURM_JOB_CPUS_PER_NODE=8(x4) SLURM_MEM_PER_CPU=10"))
+	require.NoError(t, err)
+	a.Regrant([]string{"n2", "n1"}, []int{3, 4})
+	require.Equal(t, []int{3, 4}, a.CPUs)
+	require.Equal(t, []int64{30, 40}, a.MemMiB)
+	a.Regrant([]string{"n1"}, nil)
+	require.Equal(t, []int{4}, a.CPUs, "what was known of it")
+	a.Regrant([]string{"elsewhere"}, nil)
+	require.Nil(t, a.CPUs)
+	require.Nil(t, a.MemMiB)
+}
+
+func TestAStepOfBrokersIsKnown(t *testing.T) {
+	require.True(t, BrokersStep("7.0 bash\n7.1 frond-brokers\n"))
+	require.False(t, BrokersStep("7.0 frond\n7.1 frond-start\n7.batch batch\n"))
+	require.True(t, BrokersStep(""), "squeue has failed")
 }

@@ -40,31 +40,71 @@ func slurm(getenv func(string) string) (*Allocation, error) {
 	if a.Nodes, err = hostlist.Parse(list); err != nil {
 		return nil, fmt.Errorf("SLURM_JOB_NODELIST: %w", err)
 	}
+	if a.Step != "" {
+		if a.JobNodes, err = hostlist.Parse(cmp.Or(getenv("SLURM_JOB_NODELIST"), getenv("SLURM_NODELIST"))); err != nil {
+			return nil, fmt.Errorf("SLURM_JOB_NODELIST: %w", err)
+		}
+	}
 	a.Here = slices.Index(a.Nodes, getenv("SLURMD_NODENAME"))
 	if a.CPUs, err = a.slurmCPUs(getenv); err != nil {
 		return nil, err
 	}
-	a.MemMiB = a.slurmMemory(getenv)
+	a.perNode, _ = strconv.ParseInt(getenv("SLURM_MEM_PER_NODE"), 10, 64)
+	a.perCPU, _ = strconv.ParseInt(getenv("SLURM_MEM_PER_CPU"), 10, 64)
+	a.setMemory()
 	for _, name := range []string{"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "SLURM_GPUS_PER_SOCKET"} {
 		a.GPUs = a.GPUs || getenv(name) != ""
 	}
 	return a, nil
 }
 
-// slurmCPUs reads SLURM_JOB_CPUS_PER_NODE, "8(x3),4", which counts for the nodes of the whole job.
+// Regrant sets what the nodes are and how many cpus were granted on each, where processes there have told it; nil = they do not know.
+func (a *Allocation) Regrant(nodes []string, cpus []int) {
+	if cpus == nil {
+		for _, n := range nodes {
+			i := slices.Index(a.Nodes, n)
+			if i < 0 || a.CPUs == nil {
+				cpus = nil
+				break
+			}
+			cpus = append(cpus, a.CPUs[i])
+		}
+	}
+	a.Nodes, a.CPUs = nodes, cpus
+	a.setMemory()
+}
+
+// slurmCPUs reads SLURM_JOB_CPUS_PER_NODE, "8(x3),4", which counts for the nodes of the whole job in their order. A step may have fewer: of them
+// the number on this node is known.
 func (a *Allocation) slurmCPUs(getenv func(string) string) ([]int, error) {
 	counts, err := repeated(getenv("SLURM_JOB_CPUS_PER_NODE"))
 	if err != nil {
 		return nil, fmt.Errorf("SLURM_JOB_CPUS_PER_NODE: %w", err)
 	}
-	if len(counts) != len(a.Nodes) { // a step on some of the nodes
-		n, err := strconv.Atoi(getenv("SLURM_CPUS_ON_NODE"))
-		if err != nil || n < 1 {
+	job := a.Nodes
+	if a.JobNodes != nil {
+		job = a.JobNodes
+	}
+	inStep := a.Where == Step || a.Where == Single
+	onNode, _ := strconv.Atoi(getenv("SLURM_CPUS_ON_NODE"))
+	out := make([]int, len(a.Nodes))
+	for i, n := range a.Nodes {
+		k := slices.Index(job, n)
+		switch {
+		case k >= 0 && len(counts) == len(job):
+			out[i] = counts[k]
+		case onNode > 0:
+			out[i] = onNode
+		default:
 			return nil, nil
 		}
-		counts = slices.Repeat([]int{n}, len(a.Nodes))
 	}
-	return counts, nil
+	if inStep && a.Here >= 0 && onNode > 0 && onNode < out[a.Here] { // so it is on the others, as far as can be known
+		for i := range out {
+			out[i] = min(out[i], onNode)
+		}
+	}
+	return out, nil
 }
 
 // repeated reads Slurm's form of a list of numbers: "2(x3),1" is 2,2,2,1.
@@ -88,19 +128,22 @@ func repeated(text string) ([]int, error) {
 	return out, nil
 }
 
-func (a *Allocation) slurmMemory(getenv func(string) string) []int64 {
-	perNode, _ := strconv.ParseInt(getenv("SLURM_MEM_PER_NODE"), 10, 64)
-	perCPU, _ := strconv.ParseInt(getenv("SLURM_MEM_PER_CPU"), 10, 64)
-	if perNode <= 0 && (perCPU <= 0 || a.CPUs == nil) {
-		return nil
+// setMemory fills in MemMiB.
+func (a *Allocation) setMemory() {
+	a.MemMiB = nil
+	byCPU := a.perCPU > 0 && a.CPUs != nil
+	if a.perNode <= 0 && !byCPU {
+		return
 	}
-	out := make([]int64, len(a.Nodes))
-	for i := range out {
-		if out[i] = perNode; perNode <= 0 {
-			out[i] = perCPU * int64(a.CPUs[i])
+	a.MemMiB = make([]int64, len(a.Nodes))
+	for i := range a.MemMiB {
+		a.MemMiB[i] = a.perNode
+		if byCPU {
+			if m := a.perCPU * int64(a.CPUs[i]); a.perNode <= 0 || m < a.perNode { // the smaller one where both are there
+				a.MemMiB[i] = m
+			}
 		}
 	}
-	return out
 }
 
 // NodeVars are variables that say something of the node on which a process is: where one is carried to another node they stay there.
@@ -117,17 +160,30 @@ func SrunEnviron(environ []string) []string {
 	return filter(environ, jobVars, []string{"SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_WORKING_CLUSTER", "SLURM_JWT"})
 }
 
+// brokersStep is the name of the step.
+const brokersStep = "frond-brokers"
+
 // Srun is the command line that starts one process on each of nodes, in a step that takes nothing from other steps, lives on when
 // a node fails, and does not wait for standard input.
 func Srun(nodes []string, argv ...string) []string {
 	n := strconv.Itoa(len(nodes))
 	return append([]string{"srun", "-N", n, "-n", n, "-w", hostlist.Encode(nodes), "--ntasks-per-node=1", "--overlap", "--no-kill", "--kill-on-bad-exit=0",
-		"--wait=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--chdir=/", "--job-name=frond"}, argv...)
+		"--wait=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--chdir=/", "--job-name=" + brokersStep}, argv...)
 }
 
 // SrunOne is the same for one process on one node, which gets this process's standard input and ends when that one does.
 func SrunOne(node string, argv ...string) []string {
 	return append([]string{"srun", "-Q", "-N", "1", "-n", "1", "-w", node, "--overlap", "--no-kill", "--cpu-bind=none", "--mpi=none", "--chdir=/", "--job-name=frond-start"}, argv...)
+}
+
+// BrokersStep tells whether the output of `squeue -h -s -o "%i %j"` has a step that Srun started. What is no such output counts as one: nothing is known.
+func BrokersStep(squeue string) bool {
+	for line := range strings.Lines(squeue) {
+		if f := strings.Fields(line); len(f) == 2 && f[1] == brokersStep {
+			return true
+		}
+	}
+	return squeue == ""
 }
 
 // ThreadsPerCPU tells how many of Slurm's cpus make a core, from the output of `scontrol -o show node`: where it counts hardware threads

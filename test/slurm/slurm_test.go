@@ -23,6 +23,7 @@ func TestSlurm(t *testing.T) {
 		{"options of sbatch that srun would read too", options},
 		{"from a shell of salloc", fromShell},
 		{"by srun once per node", oncePerNode},
+		{"by srun once per node, without success", oncePerNodeFails},
 		{"check and dry-run", check},
 		{"no more than was granted", granted},
 		{"a node is set down", nodeDown},
@@ -112,14 +113,40 @@ X`)
 }
 
 func oncePerNode(t *testing.T, c *cluster) {
-	for _, opts := range []string{"-N4 -n4 --mpi=none", "-N4 -n4 --mpi=pmi2", "-N4 -n8 --mpi=none"} {
-		out, code := c.shell("srun " + opts + ` frond start sh -c 'echo one leader; frond resource list -s free; frond run -N4 -n4 echo hello; env | grep -c SLURM_STEP; exit 4'`)
+	for _, opts := range []string{"-N4 -n4 --mpi=none", "-N4 -n4 --mpi=pmi2", "-N4 -n8 --mpi=none", "-N4 -n8 --mpi=pmi2"} {
+		out, code := c.shell("srun " + opts + ` frond start sh -c 'echo one leader; frond resource list -s free; frond run -N4 -n4 echo hello; env | grep -c -E "SLURM_STEP|^PMI"; exit 4'`)
 		require.Equal(t, 4, code, "%s\n%s", opts, out)
 		require.Equal(t, 1, strings.Count(out, "one leader"), "%s: never n singletons\n%s", opts, out)
 		require.Equal(t, 4, strings.Count(out, "hello"), "%s\n%s", opts, out)
 		require.Contains(t, out, " n[0-3]", opts)
 		require.Contains(t, out, "\n0\n", "the program is in no step")
+		require.Equal(t, strings.Contains(opts, "-n8"), strings.Contains(out, "8 tasks were started on 4 nodes: one on each becomes the broker"), "%s\n%s", opts, out)
 	}
+	out, code := c.shell("srun -N2 -n2 --mpi=pmi2 frond start --check")
+	require.Zero(t, code, out)
+	require.Regexp(t, `(?m)^1 +n1 .* pmi .* tcp://`, out, "the processes become the brokers, without another step")
+}
+
+// oncePerNodeFails: the other tasks end soon, and there is a reason.
+func oncePerNodeFails(t *testing.T, c *cluster) {
+	for _, mpi := range []string{"none", "pmi2"} {
+		began := time.Now()
+		out, code := c.shell("srun -N4 -n4 --mpi=" + mpi + " frond start --statedir /proc/x true")
+		require.Equal(t, 1, code, out)
+		require.Equal(t, 1, strings.Count(out, "frond start: --statedir:"), "task 0 says it, and no other\n%s", out)
+		out, code = c.shell("srun -N4 -n4 --mpi=" + mpi + ` frond start sh -c 'kill -9 $(ps -o ppid= -p $PPID); sleep 100'`)
+		require.Equal(t, 137, code, out)
+		require.Less(t, time.Since(began), 15*time.Second, mpi)
+	}
+	out, code := c.shell(`srun -N4 -n4 --mpi=none sh -c '[ $SLURM_PROCID = 0 ] || exec frond start true; kill -9 $$'`)
+	require.Equal(t, 137, code, out)
+	require.Equal(t, 3, strings.Count(out, "task 0 has died, or hangs"), out)
+
+	// PMI that knows of one process where Slurm has started four is not believed.
+	out, code = c.shell(`srun -N4 -n4 --mpi=pmi2 sh -c 'PMI_SIZE=1 PMI_RANK=0 frond start frond overlay status'`)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "PMI says that 1 processes were started, the scheduler says 4: PMI is not used")
+	require.Equal(t, 4, strings.Count(out, " online "), out)
 }
 
 func check(t *testing.T, c *cluster) {

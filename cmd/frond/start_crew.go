@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -231,7 +230,7 @@ func (c *crew) serve(e *env, o *startOptions, step string) error {
 // crewWay is the way of brokers that are there already and wait for the ticket.
 type crewWay struct{ c *crew }
 
-func (w crewWay) commands(ticket string) ([]*exec.Cmd, error) { return nil, w.c.tell(ticket, nil) }
+func (w crewWay) commands(ticket string) ([]launched, error) { return nil, w.c.tell(ticket, nil) }
 
 func (w crewWay) words() []string {
 	return []string{"nothing more: the processes that were started become the brokers, and get the ticket by PMI"}

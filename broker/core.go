@@ -114,6 +114,7 @@ type Core struct {
 	broker  *brokerService
 	stop    stopper
 	wakes   map[string]time.Time // of the machine ("") and the builtin services
+	rewake  bool                 // they have changed since the host was asked
 	wake    time.Time            // as asked of the host
 }
 
@@ -367,6 +368,7 @@ func (c *Core) memberChange(m overlay.Member) {
 
 // setWakeOf sets the timer of a builtin service or of the machine ("").
 func (c *Core) setWakeOf(name string, t time.Time) {
+	c.rewake = true
 	if t.IsZero() {
 		delete(c.wakes, name)
 		return
@@ -376,6 +378,10 @@ func (c *Core) setWakeOf(name string, t time.Time) {
 
 // setWake asks for the earliest of all timers.
 func (c *Core) setWake() {
+	if !c.rewake {
+		return
+	}
+	c.rewake = false
 	var first time.Time
 	for _, t := range c.wakes {
 		if first.IsZero() || t.Before(first) {
@@ -390,7 +396,7 @@ func (c *Core) setWake() {
 
 // tick wakes those whose time has come.
 func (c *Core) tick() {
-	c.wake = time.Time{}
+	c.wake, c.rewake = time.Time{}, true
 	if c.due("") {
 		c.machine(overlay.Tick{})
 	}

@@ -99,11 +99,10 @@ func (c *Core) request(r *rpc.Request, target int32, from *link) {
 
 // resolve says where a request goes: over a link, or (nil, nil) to a service here.
 func (c *Core) resolve(svc string, target int32, from *link) (*link, *wire.Error) {
-	here := c.hosted[svc] || c.builtin[svc] != nil
 	if target >= 0 {
-		return c.resolveRank(svc, target, here)
+		return c.resolveRank(svc, target)
 	}
-	if here && target != wire.Upstream {
+	if target != wire.Upstream && c.offers(svc) {
 		return nil, nil
 	}
 	if from != nil && from.parent {
@@ -118,10 +117,13 @@ func (c *Core) resolve(svc string, target int32, from *link) (*link, *wire.Error
 	return nil, wire.Errorf(wire.Unreachable, "%s has no connection to its parent at the moment: try again in a few seconds", c.self())
 }
 
+// offers tells whether this broker has a service.
+func (c *Core) offers(svc string) bool { return c.hosted[svc] || c.builtin[svc] != nil }
+
 // resolveRank says where a request for one rank goes.
-func (c *Core) resolveRank(svc string, target int32, here bool) (*link, *wire.Error) {
+func (c *Core) resolveRank(svc string, target int32) (*link, *wire.Error) {
 	if target == c.rank {
-		if here {
+		if c.offers(svc) {
 			return nil, nil
 		}
 		return nil, wire.Errorf(wire.NoService, "rank %d offers no service %q", c.rank, svc)

@@ -48,10 +48,7 @@ type Config struct {
 
 // Random is the default play: mostly short tasks that succeed.
 func Random(rnd *rand.Rand) Play {
-	p := Play{Delay: time.Duration(rnd.IntN(3000)) * time.Microsecond, Run: time.Duration(rnd.ExpFloat64() * float64(time.Second)), Stubborn: rnd.IntN(20) == 0}
-	if rnd.IntN(10) == 0 {
-		p.Run = time.Duration(rnd.Int64N(int64(12 * time.Second)))
-	}
+	p := Play{Delay: time.Duration(rnd.IntN(3000)) * time.Microsecond, Run: time.Duration(rnd.ExpFloat64() * float64(2*time.Second)), Stubborn: rnd.IntN(20) == 0}
 	if rnd.IntN(20) == 0 {
 		p.Status = 1 << 8
 	}

@@ -115,7 +115,7 @@ func (u *user) next(client uint64) {
 		u.depend(s)
 	}
 	u.send(s)
-	u.w.After(time.Duration(u.w.rng.Int64N(int64(150*time.Millisecond))), func() { u.next(client) })
+	u.w.After(time.Duration(u.w.rng.Int64N(int64(100*time.Millisecond))), func() { u.next(client) })
 }
 
 func (u *user) send(s *submission) {

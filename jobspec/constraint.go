@@ -65,11 +65,18 @@ func (c *Constraint) matchRank(rank int) bool {
 
 func checkProperties(names []string) error {
 	for _, n := range names {
-		name := strings.TrimPrefix(n, "^")
-		control := strings.IndexFunc(name, func(r rune) bool { return r < ' ' }) >= 0
-		if name == "" || control || strings.ContainsAny(name, "!&'\"^`|()") {
+		if CheckProperty(strings.TrimPrefix(n, "^")) != nil {
 			return fmt.Errorf("invalid property name %q", clip(n))
 		}
+	}
+	return nil
+}
+
+// CheckProperty refuses what cannot be the name of a property (RFC 20).
+func CheckProperty(name string) error {
+	control := strings.IndexFunc(name, func(r rune) bool { return r < ' ' }) >= 0
+	if name == "" || control || strings.ContainsAny(name, "!&'\"^`|()") {
+		return fmt.Errorf("invalid property name %q: it must not be empty, and not have any of !&'\"^`|()", clip(name))
 	}
 	return nil
 }

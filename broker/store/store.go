@@ -7,6 +7,7 @@
 //	store.db       SQLite database (and its -wal and -shm); PRAGMA user_version is the format
 //	output/        NNNNNN.seg: task output, found by the rows of table output
 //	branch/        histories of branches, written by others
+//	start.json     counters and properties of the last start, written by others
 //	lock           who uses the directory, as JSON
 //	log            the leader's log, written by others
 //

@@ -17,7 +17,7 @@ import (
 // option of many commands.
 
 // startKeys are the options of `frond start` that a file can set.
-var startKeys = []string{"brokers", "epilog", "fanout", "inactive-age-limit", "inactive-num-limit", "lease", "listen", "on-exit", "oversubscribe", "policy", "prolog", "prolog-fail", "resource", "resources", "statedir",
+var startKeys = []string{"brokers", "epilog", "fanout", "inactive-age-limit", "inactive-num-limit", "lease", "listen", "on-exit", "oversubscribe", "policy", "prolog", "prolog-fail", "property", "resource", "resources", "statedir",
 	"transport"}
 
 // formatKeys are the commands that have a key client.format.COMMAND. The variable FROND_COMMAND_FORMAT_DEFAULT goes before it.

@@ -14,6 +14,7 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/overlay/outer"
+	"github.com/frond-hpc/frond/resource"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type startOptions struct {
 	policy         string
 	transport      string
 	counters       []string // NAME=N
+	properties     []string // NAME[:TARGETS]
+	recalled       bool     // properties are those of an earlier start
 	inactiveAge    string   // FSD; empty = for ever
 	inactiveNum    int      // -1 = any number
 	queues         []string // NAME[:KEY=VALUE,…]
@@ -109,6 +112,7 @@ func (o *startOptions) flagsOf(f *pflag.FlagSet) {
 	f.IntVar(&o.oversub, "oversubscribe", 1, "offer `N` cores for each that there is")
 	f.StringArrayVar(&o.queues, "queue", nil, "a named queue, `NAME[:KEY=VALUE,…]` with default, requires=PROPERTY, limits.duration=1h, limits.job-size.max.nnodes=4 …; may be repeated")
 	f.StringArrayVar(&o.counters, "resource", nil, "a named counter, `NAME=N`, that jobs take from with submit --resource; may be repeated")
+	f.StringArrayVar(&o.properties, "property", nil, "a property, `NAME[:RANKS|HOSTS]`, of these nodes or all, for submit --requires; may be repeated")
 	f.StringVar(&o.inactiveAge, "inactive-age-limit", "", "purge jobs that ended longer ago than this `FSD`, as frond job purge does")
 	f.IntVar(&o.inactiveNum, "inactive-num-limit", -1, "purge the oldest until at most `N` jobs that have ended are left")
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
@@ -159,7 +163,10 @@ func (o *startOptions) check() error {
 	if _, err := jobspec.ParseQueues(o.queues); err != nil {
 		return fmt.Errorf("--queue: %w", err)
 	}
-	if _, err := jobspec.ParseCounters(o.counters); err != nil {
+	if _, err := resource.ParseProperties(notEmpty(o.properties)); err != nil {
+		return fmt.Errorf("--property: %w", err)
+	}
+	if _, err := jobspec.ParseCounters(notEmpty(o.counters)); err != nil {
 		return fmt.Errorf("--resource: %w", err)
 	}
 	if err := (schedsvc.Config{Policy: o.policy}).Valid(); err != nil {
@@ -292,7 +299,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Counters: o.counters, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
+	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	if o.inactiveNum >= 0 {
 		info.InactiveNum = &o.inactiveNum
@@ -301,7 +308,11 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 		o.child.describe(info)
 		if o.statedir == "" {
 			info.TempState = true
-			info.StateDir, err = o.child.stateDir(rundir)
+			if info.StateDir, err = o.child.stateDir(rundir); err != nil {
+				return nil, err
+			}
+			err = o.recall(info)
+			info.Counters = o.counters
 			return info, err
 		}
 	}
@@ -312,5 +323,9 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	} else {
 		info.StateDir, err = o.stateDir()
 	}
+	if err == nil {
+		err = o.recall(info)
+	}
+	info.Counters = o.counters
 	return info, err
 }

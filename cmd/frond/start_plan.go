@@ -27,6 +27,8 @@ type launchPlan struct {
 	notes   []string          // for the user, when it is started
 	seat    []string          // not nil: the command line that carries this command to the first node, where the rest happens
 	joiners int               // brokers that others start, and that come by themselves
+	// properties are those of nodes by index in R, as --property says.
+	properties map[int][]string
 }
 
 // size is the number of brokers.
@@ -186,6 +188,7 @@ func (p *launchPlan) slots(oversub int, parts [][]byte) []*slot {
 			s.place.Index--
 		}
 		p.granted(&s.place, i)
+		s.place.Properties = p.properties[s.place.Index]
 		if parts != nil {
 			s.place.Resources = parts[rank]
 		}

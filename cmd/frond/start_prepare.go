@@ -16,14 +16,15 @@ func (s *supervisor) prepare() error {
 	if _, err := s.o.leaseSeconds(); err != nil {
 		return err
 	}
-	parts, err := s.o.deal(s.plan)
-	if err != nil {
-		return err
-	}
 	if err := s.makeRunDir(); err != nil {
 		return err
 	}
+	var err error
 	if s.info, err = s.o.newInfo(s.e, filepath.Base(s.dir.Path), s.dir.Path); err != nil {
+		return err
+	}
+	parts, err := s.o.deal(s.plan)
+	if err != nil {
 		return err
 	}
 	if s.o.child == nil {

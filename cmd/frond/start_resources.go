@@ -22,6 +22,9 @@ func (o *startOptions) deal(p *launchPlan) ([][]byte, error) {
 		bearers, first = bearers-1, 1
 	}
 	nodes, err := o.nodes(p)
+	if err == nil {
+		err = o.setProperties(p, nodes)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +74,32 @@ func (o *startOptions) nodes(p *launchPlan) ([]resource.Node, error) {
 	return []resource.Node{host}, err
 }
 
+// setProperties gives nodes what --property says, and notes it for those that brokers elsewhere will offer.
+func (o *startOptions) setProperties(p *launchPlan, nodes []resource.Node) error {
+	list, err := resource.ParseProperties(o.properties)
+	if err != nil {
+		return fmt.Errorf("--property: %w", err)
+	}
+	all := nodes
+	if o.resources == "" && p.nodes != nil {
+		all = p.places()
+	}
+	for i := range list {
+		if err := list[i].Missing(all); err != nil && !o.recalled { // the nodes may be others than at the start before
+			return fmt.Errorf("--property: %w", err)
+		}
+	}
+	resource.SetProperties(all, list)
+	p.properties = make(map[int][]string)
+	for i := range all {
+		p.properties[all[i].Index] = all[i].Properties
+	}
+	for i := range nodes {
+		nodes[i].Properties = p.properties[nodes[i].Index]
+	}
+	return nil
+}
+
 // hostNode is what this host has, as far as it may be offered.
 func hostNode(p meet.Place) (resource.Node, error) {
 	host, err := probe.Probe("/")
@@ -84,6 +113,20 @@ func hostNode(p meet.Place) (resource.Node, error) {
 	if p.Node != "" {
 		host.Name = p.Node
 	}
-	host.Index, host.Broker = p.Index, int32(p.Rank)
+	host.Index, host.Broker, host.Properties = p.Index, int32(p.Rank), p.Properties
 	return host, nil
+}
+
+// places are the nodes by index in R, with their names.
+func (p *launchPlan) places() []resource.Node {
+	var names []string
+	if p.here >= 0 {
+		names = append(names, p.nodes[p.here])
+	}
+	names = append(names, p.others()...)
+	nodes := make([]resource.Node, len(names))
+	for i, n := range names {
+		nodes[i] = resource.Node{Index: i, Name: n}
+	}
+	return nodes
 }

@@ -128,3 +128,27 @@ func TestBrokersOfTheLastLeaderAreJudged(t *testing.T) {
 	require.Equal(t, overlay.Gone, known[0].State)
 	require.Equal(t, overlay.Orphan, known[2].State)
 }
+
+func TestPropertiesReachBrokersElsewhere(t *testing.T) {
+	for here, want := range map[int][][]string{
+		1:  {{"first"}, {"first", "x"}}, // rank 0 is here, on b
+		-1: {{"x"}, {"first"}, nil},     // rank 0 offers nothing: a, b and c are 0 to 2
+	} {
+		p := &launchPlan{local: 1, nodes: []string{"a", "b", "c"}, here: here, threads: 1}
+		o := &startOptions{properties: []string{"x:a", "first:b"}}
+		if here >= 0 {
+			o.properties = []string{"x:a", "first:0-1"}
+		}
+		require.NoError(t, o.setProperties(p, nil))
+		var got [][]string
+		if here >= 0 {
+			got = append(got, p.properties[0])
+		}
+		for _, s := range p.slots(1, nil) {
+			got = append(got, s.place.Properties)
+		}
+		require.Equal(t, want, got[:len(want)], here)
+	}
+	err := (&startOptions{properties: []string{"x:d"}}).setProperties(&launchPlan{local: 1, nodes: []string{"a"}}, nil)
+	require.EqualError(t, err, "--property: property x: there is no node d")
+}

@@ -81,6 +81,8 @@ type Place struct {
 	NoGPUs    bool   `json:"no_gpus,omitempty"`   // none was granted
 	Oversub   int    `json:"oversub,omitempty"`   // cores offered for each
 	Resources []byte `json:"resources,omitempty"` // msgpack of []resource.Node to offer instead
+
+	Properties []string `json:"properties,omitempty"` // of its node
 }
 
 // Conn is a connection of either side. One goroutine may read and others write.

@@ -230,5 +230,8 @@ func (p *launchPlan) describe(e *env) {
 			fmt.Fprintf(e.stdout, "run:      %s\n", line)
 		}
 	}
+	if p.alloc != nil && p.alloc.Kind == "slurm" && len(p.nodes) > 1 {
+		fmt.Fprintln(e.stdout, "note:     Slurm ends the whole job when one of its nodes fails, if it was submitted without --no-kill; whether it was, Slurm does not tell")
+	}
 	fmt.Fprintf(e.stdout, "then:     the command runs %s, with FROND_URI set\n", then)
 }

@@ -38,7 +38,7 @@ SlurmctldPort=%[2]d
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=%[3]s/munge/socket
+AuthInfo=socket=%[3]s/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=%[3]s/state
 SlurmdSpoolDir=%[3]s/state/%%n

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,9 +28,11 @@ func TestSlurm(t *testing.T) {
 		{"check and dry-run", check},
 		{"no more than was granted", granted},
 		{"a node is set down", nodeDown},
+		{"a node is set down, without --no-kill", nodeDownKills},
 		{"scancel, and on in another allocation", cancelAndRecover},
 		{"two instances in one allocation", two},
 		{"the warning of an end", warned},
+		{"the warning before a time limit", warnedBefore},
 		{"MPI", mpi},
 		{"the same work as elsewhere", workload},
 	} {
@@ -110,6 +113,12 @@ X`)
 	require.Contains(t, out, "0\non n0 with x\n")
 	require.Equal(t, 2, strings.Count(out, "own srun"))
 	require.Contains(t, out, "y\n")
+
+	// A terminal is one there, too.
+	out, code = c.shell(`(until grep -q "on a terminal" shown; do sleep 0.1; done; echo typed; until grep -q "got typed" shown; do sleep 0.1; done) | script -qefc "salloc -Q --no-kill -N2 frond start sh -c 'test -t 0 && test -t 1 && test -t 2 && echo on a terminal; read x; echo got \$x; exit 7'" shown`)
+	require.Equal(t, 7, code, out)
+	require.Contains(t, out, "on a terminal\r\n")
+	require.Contains(t, out, "got typed\r\n")
 }
 
 func oncePerNode(t *testing.T, c *cluster) {
@@ -189,6 +198,35 @@ func nodeDown(t *testing.T, c *cluster) {
 	require.Equal(t, 3, strings.Count(out, "still here"), out)
 }
 
+// nodeDownKills: a job without --no-kill is killed when a node is set down, and Slurm starts it again. With --statedir it goes on.
+func nodeDownKills(t *testing.T, c *cluster) {
+	id := c.batch("killed", "-N4 -n4 --requeue --open-mode=append", `echo "begins, restarts ${SLURM_RESTART_COUNT:-0}"
+	frond start --statedir kill-state sh -c '
+		if [ ! -s kill-jobs ]; then
+			frond submit --cc=1-200 sh -c "sleep 0.1; echo \$FROND_JOB_CC >>$PWD/kill-ended" >kill-jobs
+			while [ $(wc -l <kill-ended) -lt 50 ]; do sleep 0.05; done
+			echo x >kill-ready; sleep 1000
+		fi
+		frond wait $(cat kill-jobs) && echo all have ended'`)
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "kill-ended"), nil, 0o644))
+	c.await("kill-ready")
+	c.sh("scontrol update node=n2 state=down reason=test")
+	again := harness.Until(60*time.Second, func() bool { return strings.Contains(c.sh("squeue -h -j %s -o %%T", id), "PENDING") })
+	require.True(t, again, "Slurm requeues the job: %s", c.sh("scontrol show job %s; cat killed.out", id))
+	c.clean()
+	c.sh("scontrol update node=n2 state=resume; scontrol update job=%s starttime=now", id)
+	out := c.finish("killed", id)
+	require.Contains(t, out, "begins, restarts 1")
+	require.Contains(t, out, "all have ended")
+	text, err := os.ReadFile(filepath.Join(c.dir, "kill-ended"))
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for line := range strings.FieldsSeq(string(text)) {
+		seen[line] = true
+	}
+	require.Len(t, seen, 200, "no job is lost")
+}
+
 // cancelAndRecover: each job appends to a file when it ends, so that one that ran again would show. Slurm sends TERM to all processes
 // that it knows, jobs of Frond too: they are not taken for failed.
 func cancelAndRecover(t *testing.T, c *cluster) {
@@ -246,6 +284,17 @@ func warned(t *testing.T, c *cluster) {
 	require.Equal(t, 4, strings.Count(out, "still here"), out)
 }
 
+// warnedBefore: --signal=USR1@30 goes to all tasks of steps, which is what runs on n1 to n3: the brokers live on, and their jobs hear of it.
+func warnedBefore(t *testing.T, c *cluster) {
+	id := c.batch("before", "--no-kill -N4 -n4 -t 1 --signal=USR1@30", `frond start sh -c '
+		frond submit -N4 -n4 sh -c "trap \"echo warned >>$PWD/before-warned\" USR1; sleep 1000 & while :; do wait; done" >before-job
+		until [ $(cat before-warned 2>/dev/null | wc -l) -ge 3 ]; do sleep 0.1; done
+		frond cancel --all; frond overlay status; frond run -N4 -n4 echo still here'`)
+	out := c.finish("before", id)
+	require.Equal(t, 4, strings.Count(out, "still here"), out)
+	require.Equal(t, 4, strings.Count(out, " online "), out)
+}
+
 func mpi(t *testing.T, c *cluster) {
 	cc, err := exec.LookPath("mpicc.mpich")
 	if err != nil {
@@ -258,4 +307,19 @@ func mpi(t *testing.T, c *cluster) {
 	out := c.finish("mpi", c.batch("mpi", "--no-kill -N4 -n8 --ntasks-per-node=2", "frond start frond run -N4 -n8 "+bin))
 	require.Contains(t, out, "of 8:", "%v", time.Since(began))
 	require.Equal(t, 8, strings.Count(out, " of 8:"), out)
+
+	// The user's own mpirun starts its processes by srun: the brokers are in nobody's way.
+	for _, launcher := range []string{"mpiexec.hydra", "mpirun.openmpi"} {
+		if _, err := exec.LookPath(launcher); err != nil {
+			t.Logf("without %s: scripts/testdeps.sh installs it", launcher)
+			continue
+		}
+		run := launcher + " -n 8 -ppn 2 " + bin
+		if launcher == "mpirun.openmpi" {
+			run = launcher + " --allow-run-as-root -n 8 sh -c 'echo rank $OMPI_COMM_WORLD_RANK of 8: $SLURMD_NODENAME'"
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(c.dir, "own"), []byte(run), 0o755))
+		out = c.finish("mpirun", c.batch("mpirun", "--no-kill -N4 -n8 --ntasks-per-node=2", "frond start sh -c 'frond submit -N4 -n4 --quiet sleep 1000; sh ./own; frond cancel --all'"))
+		require.Equal(t, 8, strings.Count(out, " of 8:"), "%s: %s", launcher, out)
+	}
 }

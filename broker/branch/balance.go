@@ -74,14 +74,14 @@ func NewBalance() *Balance {
 	return &Balance{sides: make(map[int]*side), jobs: make(map[jobspec.ID]*work)}
 }
 
-// Join books a branch: its nodes and cores, and that it takes work from now on.
-func (b *Balance) Join(branch, nodes, cores int, now time.Time) {
+// Join books a branch: its nodes and cores, those of what it holds, and that it takes work from now on.
+func (b *Balance) Join(branch, nodes, cores, load int, now time.Time) {
 	s := b.sides[branch]
 	if s == nil {
 		s = &side{}
 		b.sides[branch] = s
 	}
-	s.cores, s.nodes, s.up, s.recall, s.since = max(cores, 1), nodes, true, false, now
+	s.cores, s.nodes, s.load, s.up, s.recall, s.since = max(cores, 1), nodes, load, true, false, now
 }
 
 // Part books that a branch takes no work for now. It keeps what it holds.
@@ -246,6 +246,14 @@ func (b *Balance) even(up []int, now time.Time) (recalls []Recall) {
 		}
 	}
 	return nil
+}
+
+// Load is the cores of all that a branch holds.
+func (b *Balance) Load(branch int) int {
+	if s := b.sides[branch]; s != nil {
+		return s.load
+	}
+	return 0
 }
 
 // Hungry tells whether a branch has cores without work and nothing is left to give: then Decide is to be asked again after a while.

@@ -105,7 +105,7 @@ func TestBranchesAreKeptBusy(t *testing.T) {
 		for i := range n {
 			cores[i] = rapid.IntRange(1, 16).Draw(t, "cores")
 			total += cores[i]
-			b.Join(i, 1, cores[i], now)
+			b.Join(i, 1, cores[i], 0, now)
 		}
 		left := rapid.IntRange(0, 5000).Draw(t, "elements")
 		b.Offer(7, left, 1, 1, 16)
@@ -149,8 +149,8 @@ func TestBranchesAreKeptBusy(t *testing.T) {
 // TestWhatFitsNoBranchStays: an array whose elements need more than a branch has goes to another, or nowhere, and those behind it go on.
 func TestWhatFitsNoBranchStays(t *testing.T) {
 	b, now := NewBalance(), time.Unix(1e9, 0)
-	b.Join(0, 1, 4, now)
-	b.Join(1, 2, 8, now)
+	b.Join(0, 1, 4, 0, now)
+	b.Join(1, 2, 8, 0, now)
 	b.Offer(1, 3, 16, 4, 20)
 	b.Offer(2, 1, 8, 2, 16)
 	b.Offer(3, 100, 1, 1, 16)

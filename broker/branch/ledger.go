@@ -112,6 +112,9 @@ func (l *Ledger) count(h holding, n int) {
 	}
 }
 
+// Last is the number of the latest grant.
+func (l *Ledger) Last() uint64 { return l.last }
+
 // Over tells whether nothing of a grant is held any more.
 func (l *Ledger) Over(grant uint64) bool { return l.left[grant] == 0 }
 

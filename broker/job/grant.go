@@ -91,6 +91,7 @@ type (
 		Branch int
 		Array  jobspec.ID
 		N      int
+		Cores  int // of them all
 		Ended  bool
 	}
 	// Cast is an exception for elements that a branch holds. As an event it comes from the parent.

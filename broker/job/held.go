@@ -44,7 +44,11 @@ func (m *Machine) settleHeld(from int, s branch.Share, ended bool) []branch.Part
 		}
 	}
 	if n > 0 {
-		m.out.Settled = append(m.out.Settled, Settled{from, s.Array, n, ended})
+		cores := n
+		if a := m.arrays[s.Array]; a != nil {
+			cores *= Cores(a.spec.Job)
+		}
+		m.out.Settled = append(m.out.Settled, Settled{from, s.Array, n, cores, ended})
 	}
 	return parts
 }
@@ -182,6 +186,19 @@ func (m *Machine) cast(a *array, to int, c Cast, held idset.Set) {
 		c.Branch = to
 		m.out.Casts = append(m.out.Casts, c)
 	}
+}
+
+// LastGrant is the number of the latest grant.
+func (m *Machine) LastGrant() uint64 { return m.ledger.Last() }
+
+// HeldCores is how many cores the elements that a branch holds ask for.
+func (m *Machine) HeldCores(of int) (cores int) {
+	for _, s := range m.ledger.Shares(of) {
+		if a := m.arrays[s.Array]; a != nil {
+			cores += s.Elements.Len() * Cores(a.spec.Job)
+		}
+	}
+	return cores
 }
 
 // Recast is the exceptions that a branch has to be told of again: it may have missed them.

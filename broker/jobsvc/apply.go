@@ -16,6 +16,10 @@ import (
 func (s *Service) apply(a *job.Actions) {
 	s.machineAt = a.Wake
 	s.toSched(a)
+	s.toBranches(a)
+	if s.cfg.Branch {
+		s.toParent(a)
+	}
 	for i := range a.Params {
 		s.loadParams(a.Params[i])
 	}

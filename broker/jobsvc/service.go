@@ -32,6 +32,8 @@ type Config struct {
 	Queues   []jobspec.Queue // nil = one without a name
 	Purge    PurgeLimits     // what is purged by itself
 	Version  string          // of this program, which child instances must share; "" = any
+	// Branch: this instance is one. Its jobs come from its parent.
+	Branch bool
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -49,6 +51,7 @@ type Service struct {
 	follows   follows
 	purging   purging
 	children  children
+	tenure    tenure // of a branch
 	stopping  bool
 	keep      bool
 	stopped   bool
@@ -67,13 +70,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Window <= 0 {
 		cfg.Window = 2 * time.Millisecond
 	}
-	m, first, err := job.New(job.Config{Loaded: cfg.Loaded, Lease: cfg.Lease, Now: cfg.Now, Parse: jobspec.Parse})
+	m, first, err := job.New(job.Config{Loaded: cfg.Loaded, Lease: cfg.Lease, Now: cfg.Now, Parse: cfg.parse, Branch: cfg.Branch})
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, m: m, first: first, inv: resource.NewInventory(), seen: make(map[int32]bool), started: cfg.Now}
 	s.intern.init(cfg.Loaded)
-	s.intern.enqueue = s.enqueue
+	if s.intern.enqueue = s.enqueue; cfg.Branch { // it is in its queue at the top
+		s.intern.enqueue = func(j *jobspec.Jobspec) (*jobspec.Jobspec, error) { return bare(j), nil }
+	}
+	s.tenure.init()
 	s.tokens.init()
 	s.uploads.init(cfg.Loaded)
 	s.committer.replies = make(map[uint64][]pending)
@@ -81,6 +87,15 @@ func New(cfg Config) (*Service, error) {
 	s.follows.init()
 	s.children.init()
 	return s, nil
+}
+
+// parse reads a stored jobspec.
+func (cfg *Config) parse(text []byte) (*jobspec.Jobspec, error) {
+	j, err := jobspec.Parse(text)
+	if err == nil && cfg.Branch {
+		j = bare(j)
+	}
+	return j, err
 }
 
 // Name implements reactor.Service.
@@ -125,6 +140,8 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.onNodes(in)
 	case api.Membership:
 		s.onMembership(in)
+	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder:
+		s.onBranchNotice(in)
 	case api.Stopping:
 		s.onStopping(in)
 	}
@@ -144,9 +161,10 @@ func (s *Service) afterwards() {
 	s.commitIfDue()
 	s.flushProgress()
 	s.follows.flush(s.out)
+	s.reportIfDue()
 	s.maybeStopped()
 	s.purgeIfDue()
-	next := earliest(earliest(s.machineAt, s.purging.due), earliest(s.committer.due, s.watch.progressAt))
+	next := earliest(earliest(s.machineAt, earliest(s.purging.due, s.tenure.due)), earliest(s.committer.due, s.watch.progressAt))
 	if next != s.wakeAt {
 		s.wakeAt = next
 		s.out.Wake(next)
@@ -168,6 +186,10 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.ExecSync, fromBroker(s.onSync))
 	case api.ExecRenew.Topic:
 		handle(s, r, api.ExecRenew, fromBroker(s.onRenew))
+	case api.BranchHeld.Topic:
+		handle(s, r, api.BranchHeld, fromBroker(s.onBranchHeld))
+	case api.BranchTold.Topic:
+		handle(s, r, api.BranchTold, fromBroker(s.onBranchTold))
 	case api.Params.Topic:
 		handle(s, r, api.Params, s.onParams)
 	case api.Lookup.Topic:

@@ -205,7 +205,11 @@ func (e *Endpoint) answer(a Answer, direct func(service string) bool) (string, a
 func (e *Endpoint) call(c Call, direct func(string) bool, own int32) (string, any) {
 	e.tag++
 	p := pending{key: c.Key, topic: c.Topic, target: c.Target, stream: c.Stream}
-	req := &rpc.Request{Topic: c.Topic, Body: rpc.Payload{Value: c.Body}, Peer: e.peer, Route: e.route, Tag: e.tag, Stream: c.Stream,
+	body, encoded := c.Body.(rpc.Payload)
+	if !encoded {
+		body.Value = c.Body
+	}
+	req := &rpc.Request{Topic: c.Topic, Body: body, Peer: e.peer, Route: e.route, Tag: e.tag, Stream: c.Stream,
 		NoReply: c.NoReply, Local: true}
 	svc := ServiceOf(c.Topic)
 	near := (c.Target == wire.Any || c.Target == own && own >= 0) && direct(svc)

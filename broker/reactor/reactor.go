@@ -56,7 +56,7 @@ type (
 		Err  *wire.Error
 		More bool
 	}
-	// Call is a request to another service. Key comes back in the rpc.Response.
+	// Call is a request to another service. Key comes back in the rpc.Response. Body may be an rpc.Payload that is encoded already.
 	Call struct {
 		Key     any
 		Topic   string

@@ -89,6 +89,7 @@ func tell(ch api.NodesChanged, out *reactor.Out) {
 	}
 	out.Notify("sched", ch)
 	out.Notify("job", ch)
+	out.Notify("branch", ch)
 }
 
 func (s *Service) request(now time.Time, r *rpc.Request, out *reactor.Out) error {

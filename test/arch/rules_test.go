@@ -46,7 +46,8 @@ var imports = map[string][]string{
 	"broker/local":     {"broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "overlay/usock"},
 
 	// A service: its own machine, and what all services share. Never another service.
-	"broker/jobsvc":      {"broker/job", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
+	"broker/jobsvc":      {"broker/job", "broker/branch", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
+	"broker/branchsvc":   {"broker/branch", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
 	"broker/kvssvc":      {"broker/kvs", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire"},
 	"broker/rexecsvc":    {"exec/rexec", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire"},
 	"broker/schedsvc":    {"sched/...", "broker/api", "broker/rpc", "broker/reactor", "overlay/wire", "jobspec", "resource/..."},
@@ -85,7 +86,7 @@ var onlyIn = map[string][]string{
 var pure = []string{
 	"jobspec", "resource", "resource/idset", "resource/hostlist",
 	"sched/...", "exec", "exec/pmi", "exec/rexec", "overlay", "overlay/wire", "broker/branch", "broker/job", "broker/kvs", "broker/api", "broker/rpc",
-	"broker/jobsvc", "broker/kvssvc", "broker/rexecsvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
+	"broker/jobsvc", "broker/branchsvc", "broker/kvssvc", "broker/rexecsvc", "broker/schedsvc", "broker/resourcesvc", "broker/execsvc",
 }
 
 // impure imports, each with everything below it.

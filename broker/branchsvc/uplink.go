@@ -1,0 +1,190 @@
+package branchsvc
+
+import (
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/overlay/wire"
+)
+
+// Uplink says what a branch is to its parent.
+type Uplink struct {
+	Branch int
+	Key    string
+	Nodes  int // that it waits for before it says hello
+}
+
+// Effects for the driver, which is a client of the parent.
+type (
+	// Open opens a new stream in place of the one before. Each order is a Done with an api.BranchOrder, the end one with an error.
+	Open struct{ Hello api.BranchHelloReq }
+	// Send sends a report.
+	Send struct{ Report api.BranchReportReq }
+	// Answer sends an answer; its Done does not matter.
+	Answer struct{ Answer api.BranchAnswerReq }
+)
+
+// uplink is a branch's end of the connection with its parent.
+type uplink struct {
+	cfg     Uplink
+	nodes   map[int]int // cores of those that are known
+	open    *Open       // under way
+	session uint64      // 0 = none
+	queue   []api.BranchReportReq
+	sending *Send
+	retry   time.Time // when to say hello again
+	fails   int
+	asks    map[uint64]bool // the parent's questions that are open
+}
+
+const (
+	minRetry = 100 * time.Millisecond
+	maxRetry = 2 * time.Second
+)
+
+// upNodes counts the nodes of a branch; when all are there it says hello.
+func (s *Service) upNodes(n api.NodesChanged) {
+	u := s.up
+	if u == nil {
+		return
+	}
+	for i := range n.Add {
+		u.nodes[n.Add[i].Index] = n.Add[i].Cores.Count()
+	}
+	for _, i := range n.Remove {
+		delete(u.nodes, i)
+	}
+	if u.open == nil && u.retry.IsZero() && len(u.nodes) >= u.cfg.Nodes {
+		s.sayHello()
+	}
+}
+
+func (s *Service) sayHello() {
+	u := s.up
+	cores := 0
+	for _, n := range u.nodes {
+		cores += n
+	}
+	u.retry = time.Time{}
+	u.open = &Open{api.BranchHelloReq{Branch: u.cfg.Branch, Key: u.cfg.Key, Version: s.cfg.Version, Nodes: len(u.nodes), Cores: cores}}
+	s.out.Do(u.open)
+}
+
+func (s *Service) upWake() {
+	if u := s.up; u != nil && !u.retry.IsZero() && !u.retry.After(s.now) {
+		s.sayHello()
+	}
+}
+
+func (s *Service) upDone(d reactor.Done) {
+	u := s.up
+	switch e := d.Effect.(type) {
+	case *Open:
+		switch {
+		case u.open != e: // of an earlier one
+		case d.Err != nil:
+			s.upLost(d.Err)
+		default:
+			s.upOrder(d.Result.(api.BranchOrder))
+		}
+	case *Send:
+		if u.sending != e {
+			return
+		}
+		u.sending = nil
+		if d.Err != nil {
+			s.upLost(d.Err)
+			return
+		}
+		s.upNext()
+	}
+}
+
+// upLost: the session is over. What it was to tell the next list settles.
+func (s *Service) upLost(err error) {
+	u := s.up
+	if u.session != 0 || u.fails == 0 {
+		s.out.Log("warn", "no contact with the parent, trying again", "err", err)
+	}
+	u.session, u.queue, u.sending, u.open = 0, nil, nil, nil
+	for id := range u.asks {
+		s.out.CancelCall(askKey(id))
+	}
+	clear(u.asks)
+	wait := min(minRetry<<min(u.fails, 8), maxRetry)
+	u.fails++
+	u.retry = s.now.Add(wait)
+}
+
+type askKey uint64
+
+func (s *Service) upOrder(o api.BranchOrder) {
+	u := s.up
+	if o.Session != 0 {
+		u.session, u.fails = o.Session, 0
+	}
+	switch {
+	case o.Ask != nil:
+		s.upAsk(o.Ask)
+	case o.Drop != 0:
+		if u.asks[o.Drop] {
+			delete(u.asks, o.Drop)
+			s.out.CancelCall(askKey(o.Drop))
+		}
+	case o.End:
+		s.out.Call(reactor.Call{Topic: api.Shutdown.Topic, Target: wire.Any, NoReply: true, Body: api.ShutdownReq{Keep: true, Reason: "its parent ends it"}})
+	default:
+		s.out.Notify("job", o)
+	}
+}
+
+// upAsk asks this instance the parent's question.
+func (s *Service) upAsk(a *api.BranchAsk) {
+	u := s.up
+	u.asks[a.ID] = true
+	s.out.Call(reactor.Call{Topic: a.Topic, Target: wire.Any, Body: rpc.Payload{Raw: a.Body}, Stream: true, Key: askKey(a.ID)})
+}
+
+// upAnswer passes the answer up.
+func (s *Service) upAnswer(id uint64, r *rpc.Response) {
+	u := s.up
+	if !u.asks[id] {
+		return
+	}
+	a := api.BranchAnswerReq{Branch: u.cfg.Branch, Session: u.session, ID: id, More: r.More}
+	if r.Err != nil {
+		a.Code, a.Text = int(r.Err.Code), r.Err.Text
+	} else if body, err := r.Body.Bytes(); err == nil {
+		a.Body = body
+	} else {
+		a.Code, a.Text, a.More = int(wire.Internal), err.Error(), false
+	}
+	if !a.More {
+		delete(u.asks, id)
+	}
+	s.out.Do(&Answer{a})
+}
+
+// upReport takes something to tell the parent. What belongs to an earlier session the list has settled.
+func (s *Service) upReport(rep api.BranchReportReq) {
+	u := s.up
+	if u == nil || rep.Session == 0 || rep.Session != u.session {
+		return
+	}
+	rep.Branch = u.cfg.Branch
+	u.queue = append(u.queue, rep)
+	s.upNext()
+}
+
+// upNext sends the next report.
+func (s *Service) upNext() {
+	u := s.up
+	if u.sending != nil || len(u.queue) == 0 {
+		return
+	}
+	u.sending = &Send{u.queue[0]}
+	u.queue = u.queue[1:]
+	s.out.Do(u.sending)
+}

@@ -1,0 +1,303 @@
+package jobsvc
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/branch"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource/idset"
+)
+
+// The parent's side of the protocol in broker/api/branch.go: what the machine orders goes to the service "branch", and what that one says
+// of branches goes to the machine.
+
+// toBranches passes on what the machine orders.
+func (s *Service) toBranches(a *job.Actions) {
+	if len(a.Offers) > 0 {
+		n := api.BranchOffers{Offers: make([]api.BranchOffer, len(a.Offers))}
+		for i, o := range a.Offers {
+			n.Offers[i] = api.BranchOffer{Array: o.Array, Delta: o.Delta, Priority: o.Priority}
+			if o.Spec != nil {
+				n.Offers[i].Cores, n.Offers[i].Nodes = job.Cores(o.Spec.Job), max(o.Spec.Job.Request.Nodes, 1)
+			}
+		}
+		s.out.Notify("branch", n)
+	}
+	for i := range a.Granted {
+		s.grant(&a.Granted[i])
+	}
+	for _, l := range a.Settled {
+		s.out.Notify("branch", api.BranchLoad{Branch: l.Branch, Cores: -l.Cores, Ended: l.Ended})
+	}
+	if len(a.Casts) > 0 {
+		s.out.Notify("branch", api.BranchCasts{Casts: casts(a.Casts)})
+	}
+}
+
+func casts(list []job.Cast) []api.BranchCast {
+	out := make([]api.BranchCast, len(list))
+	for i, c := range list {
+		out[i] = api.BranchCast{Branch: c.Branch, Share: share(c.Share), Type: c.Exc.Type, Severity: c.Exc.Severity, Note: c.Exc.Note, States: int(c.States)}
+	}
+	return out
+}
+
+func share(s branch.Share) api.BranchShare {
+	return api.BranchShare{Array: s.Array, Elements: s.Elements.String()}
+}
+
+func shares(list []branch.Share) []api.BranchShare {
+	out := make([]api.BranchShare, len(list))
+	for i, s := range list {
+		out[i] = share(s)
+	}
+	return out
+}
+
+// readShare reads what another leader wrote.
+func readShare(s api.BranchShare) (branch.Share, error) {
+	set, err := idset.Parse(s.Elements)
+	if err != nil {
+		return branch.Share{}, wire.Errorf(wire.Invalid, "elements %q of %v: %v", s.Elements, s.Array, err)
+	}
+	return branch.Share{Array: s.Array, Elements: set}, nil
+}
+
+func readShares(list []api.BranchShare) ([]branch.Share, error) {
+	out := make([]branch.Share, len(list))
+	for i := range list {
+		var err error
+		if out[i], err = readShare(list[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// grant hands a grant on, once the parameters of its elements have been read.
+func (s *Service) grant(g *job.Granted) {
+	n := api.BranchGrant{Branch: g.Branch, Num: g.Num, Items: make([]api.BranchItem, len(g.Items))}
+	load := 0
+	seen := make(map[uint64]bool)
+	var sets []paramsOf
+	for i := range g.Items {
+		it := &g.Items[i]
+		r := &it.Row
+		load += it.Elements.Len() * job.Cores(it.Spec.Job)
+		n.Items[i] = api.BranchItem{Array: r.ID, N: r.N, Spec: it.Spec.ID, Elements: it.Elements.String(), Tried: it.Tried.String(), CC: r.CC, BCC: r.BCC,
+			Given: r.Urgency, Urgency: it.Urgency, Flags: r.Flags, User: r.User, Submit: r.Submit, Indexes: r.Indexes, Size: r.Size, Log: r.Log, Vars: it.Vars,
+			Limit: it.Limit, Watched: it.Watched, Again: toAgain(it.Again)}
+		if !seen[it.Spec.ID] {
+			seen[it.Spec.ID] = true
+			n.Specs = append(n.Specs, api.BranchText{ID: it.Spec.ID, Data: it.Spec.JSON})
+		}
+		if it.Env != nil {
+			n.Items[i].Env = it.Env.ID
+			if !slices.ContainsFunc(n.Envs, func(t api.BranchText) bool { return t.ID == it.Env.ID }) {
+				n.Envs = append(n.Envs, api.BranchText{ID: it.Env.ID, Data: it.Env.Data})
+			}
+		}
+		if r.Params != 0 {
+			sets = append(sets, paramsOf{i, r.Params, r.ShownAll(it.Elements)})
+		}
+	}
+	s.out.Notify("branch", api.BranchLoad{Branch: g.Branch, Cores: load})
+	if len(sets) == 0 {
+		s.out.Notify("branch", n)
+		return
+	}
+	s.query(func(rd job.Reader) (any, error) { return n, addParams(rd, &n, sets) }, func(v any, err error) {
+		if err != nil { // it is not sent: the branch says of it that it never arrived
+			s.out.Log("error", "parameters of elements for a branch cannot be read", "branch", n.Branch, "err", err)
+			return
+		}
+		s.out.Notify("branch", n)
+	})
+}
+
+// paramsOf is the parameters that an item of a grant needs.
+type paramsOf struct {
+	item     int
+	set      uint64
+	elements idset.Set
+}
+
+// addParams puts the chunks of parameters into a grant.
+func addParams(rd job.Reader, n *api.BranchGrant, sets []paramsOf) error {
+	for _, p := range sets {
+		for left := p.elements; !left.Empty(); {
+			row, ok, err := rd.Params(p.set, left.Min())
+			if err == nil && !ok {
+				err = wire.Errorf(wire.Internal, "the store has no parameters of element %d", left.Min())
+			}
+			if err != nil {
+				return err
+			}
+			it := &n.Items[p.item]
+			it.Params = append(it.Params, api.BranchParams{First: row.First, N: row.N, Data: row.Data})
+			left.RemoveRange(0, row.First+row.N-1)
+		}
+	}
+	return nil
+}
+
+func toAgain(list []job.Again) []api.BranchAgain {
+	var out []api.BranchAgain
+	for _, g := range list {
+		out = append(out, api.BranchAgain{Index: g.Index, Attempt: g.Attempt, Fails: g.Fails, Log: g.Log})
+	}
+	return out
+}
+
+func fromAgain(list []api.BranchAgain) []job.Again {
+	var out []job.Again
+	for _, g := range list {
+		out = append(out, job.Again{Index: g.Index, Attempt: g.Attempt, Fails: g.Fails, Log: g.Log})
+	}
+	return out
+}
+
+// onBranchNotice takes what the service "branch" decides.
+func (s *Service) onBranchNotice(in any) {
+	switch in := in.(type) {
+	case api.BranchFits:
+		s.split(in.Sizes)
+	case api.BranchTake:
+		ev := job.Take{Branch: in.Branch, Items: make([]branch.TakeItem, len(in.Items))}
+		for i, it := range in.Items {
+			ev.Items[i] = branch.TakeItem{Array: it.Array, N: it.N}
+		}
+		s.step(ev)
+	case api.BranchForfeit:
+		s.step(job.Forfeited{Branch: in.Branch, Reason: in.Reason})
+	case api.BranchOrder:
+		s.onOrder(&in)
+	}
+}
+
+// split tells the machine what fits a branch of these sizes: jobs that need nothing but cores, gpus and memory of as many nodes as one has.
+func (s *Service) split(sizes []api.BranchSize) {
+	if len(sizes) == 0 {
+		s.step(job.Split{})
+		return
+	}
+	s.step(job.Split{Fits: func(j *jobspec.Jobspec) bool {
+		return j.Constraint == nil && j.Request.Counters == "" && slices.ContainsFunc(sizes, func(z api.BranchSize) bool { return branchFits(&j.Request, z) })
+	}})
+}
+
+func branchFits(r *jobspec.Request, z api.BranchSize) bool {
+	nodes := max(r.Nodes, 1)
+	slots := (max(r.TotalSlots(), 1) + nodes - 1) / nodes // of a node, if they are dealt out evenly
+	if r.Nodes == 0 {
+		slots = (max(r.TotalSlots(), 1) + z.Nodes - 1) / z.Nodes
+	}
+	return nodes <= z.Nodes && slots*r.Cores <= z.CoresOfNode && slots*r.GPUs <= z.GPUsOfNode
+}
+
+// onBranchHeld answers with all that a branch holds.
+func (s *Service) onBranchHeld(r *rpc.Request, req api.BranchHeldReq) error {
+	s.whenDurable(func(out *reactor.Out, _ error) { // a grant that is not durable has not been sent
+		out.Reply(r, api.BranchHeldRep{List: shares(s.m.Shares(req.Branch)), Casts: casts(s.m.Recast(req.Branch)), Cores: s.m.HeldCores(req.Branch), Last: s.m.LastGrant()})
+	})
+	return nil
+}
+
+// onBranchTold takes a branch's report.
+func (s *Service) onBranchTold(r *rpc.Request, req api.BranchReportReq) error {
+	ev := job.Acked{Branch: req.Branch}
+	var err error
+	if ev.Began, err = readShares(req.Began); err != nil {
+		return err
+	}
+	for i := range req.Ends {
+		e := &req.Ends[i]
+		sh, err := readShare(e.Share)
+		if err != nil {
+			return err
+		}
+		end := job.End{Share: sh, Result: jobspec.Result(e.Result), Status: e.Status, Ran: e.Ran, Time: e.Time}
+		if e.Type != "" {
+			end.Exc = &job.Exception{Type: e.Type, Severity: e.Severity, Note: e.Note}
+		}
+		ev.Ends = append(ev.Ends, end)
+	}
+	for i := range req.Backs {
+		b := &req.Backs[i]
+		sh, err := readShare(b.Share)
+		if err != nil {
+			return err
+		}
+		ev.Backs = append(ev.Backs, job.Back{Share: sh, Again: fromAgain(b.Again), Lost: b.Lost})
+	}
+	s.step(ev)
+	s.whenDurable(func(out *reactor.Out, _ error) { out.Reply(r, api.Empty{}) })
+	return nil
+}
+
+// upward collects what a branch has to tell its parent.
+type upward struct {
+	began map[jobspec.ID]*idset.Set
+	ends  map[endKey]*upEnd
+	order []endKey
+	n     int
+}
+
+// endKey is what elements that ended alike have in common.
+type endKey struct {
+	array          jobspec.ID
+	result, status int
+	ran            bool
+	exc            job.Exception
+	excepted       bool
+}
+
+type upEnd struct {
+	set  idset.Set
+	time float64
+}
+
+func (u *upward) init() {
+	u.began, u.ends = make(map[jobspec.ID]*idset.Set), make(map[endKey]*upEnd)
+}
+
+func (u *upward) end(array jobspec.ID, lo, hi int, result jobspec.Result, status int, exc *job.Exception, ran bool, t float64) {
+	k := endKey{array: array, result: int(result), status: status, ran: ran}
+	if exc != nil {
+		k.exc, k.excepted = *exc, true
+	}
+	e := u.ends[k]
+	if e == nil {
+		e = &upEnd{}
+		u.ends[k] = e
+		u.order = append(u.order, k)
+	}
+	e.set.AddRange(lo, hi)
+	e.time = max(e.time, t)
+	u.n += hi - lo + 1
+}
+
+// take returns what is to be told, and forgets it.
+func (u *upward) take() (rep api.BranchReportReq) {
+	for id, set := range u.began {
+		rep.Began = append(rep.Began, api.BranchShare{Array: id, Elements: set.String()})
+	}
+	slices.SortFunc(rep.Began, func(a, b api.BranchShare) int { return cmp.Compare(a.Array, b.Array) })
+	for _, k := range u.order {
+		e := u.ends[k]
+		end := api.BranchEnd{Share: api.BranchShare{Array: k.array, Elements: e.set.String()}, Result: k.result, Status: k.status, Ran: k.ran, Time: e.time}
+		if k.excepted {
+			end.Type, end.Severity, end.Note = k.exc.Type, k.exc.Severity, k.exc.Note
+		}
+		rep.Ends = append(rep.Ends, end)
+	}
+	u.init()
+	u.order, u.n = nil, 0
+	return rep
+}

@@ -1,0 +1,253 @@
+package jobsvc
+
+import (
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/branch"
+	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource/idset"
+)
+
+// A branch's own side of the protocol in broker/api/branch.go.
+
+// When a branch reports: at the latest after upEvery, or when so many elements have ended.
+const (
+	upEvery = 50 * time.Millisecond
+	upMax   = 4096
+)
+
+// tenure is what a branch keeps for its talk with its parent.
+type tenure struct {
+	up      upward
+	due     time.Time
+	specs   map[uint64]*internedSpec // by the parent's number, of this session
+	envs    map[uint64][]byte
+	session uint64 // of the parent's latest list: what is reported belongs to it
+	path    string
+	sets    map[jobspec.ID]uint64 // of parameters, by array
+}
+
+func (t *tenure) init() {
+	t.up.init()
+	t.specs, t.envs, t.sets = make(map[uint64]*internedSpec), make(map[uint64][]byte), make(map[jobspec.ID]uint64)
+}
+
+// toParent collects what the parent has to hear of.
+func (s *Service) toParent(a *job.Actions) {
+	t := &s.tenure
+	for i := range a.Ended {
+		e := &a.Ended[i]
+		t.up.end(e.Array, e.Index, e.Index, e.Result, e.Status, e.Exc, e.Ran, e.Time)
+	}
+	for i := range a.Spans {
+		e := &a.Spans[i]
+		t.up.end(e.Array, e.Lo, e.Hi, e.Result, e.Status, e.Exc, e.Ran, e.Time)
+	}
+	for _, b := range a.Began {
+		set := t.up.began[b.Array]
+		if set == nil {
+			set = &idset.Set{}
+			t.up.began[b.Array] = set
+		}
+		set.AddRange(b.Lo, b.Hi)
+		t.up.n++
+	}
+	for _, st := range a.Done {
+		delete(t.sets, st.ID)
+	}
+	if a.Listed {
+		s.answerList(a.Missing)
+	}
+	if len(a.GaveBack) > 0 {
+		rep := t.up.take()
+		for _, g := range a.GaveBack {
+			rep.Backs = append(rep.Backs, api.BranchBack{Share: share(g.Share)})
+		}
+		s.report(rep)
+	}
+	if t.up.n > 0 && t.due.IsZero() {
+		t.due = s.now.Add(upEvery)
+	}
+}
+
+// report has something told to the parent.
+func (s *Service) report(rep api.BranchReportReq) {
+	rep.Session = s.tenure.session
+	s.out.Notify("branch", api.BranchUp{Report: rep})
+}
+
+// reportIfDue tells the parent.
+func (s *Service) reportIfDue() {
+	t := &s.tenure
+	if t.due.IsZero() || t.up.n < upMax && t.due.After(s.now) {
+		return
+	}
+	t.due = time.Time{}
+	if t.up.n > 0 {
+		s.report(t.up.take())
+	}
+}
+
+// answerList tells what of the parent's list is not held here: what has ended, as the store has it, and what never arrived. What ended
+// and has not been told yet is told before.
+func (s *Service) answerList(missing []branch.Share) {
+	first := s.tenure.up.take()
+	first.First = true
+	session := s.tenure.session
+	s.query(func(rd job.Reader) (any, error) { return first, lookFor(rd, missing, &first) }, func(_ any, err error) {
+		if err != nil {
+			s.out.Log("error", "the state directory cannot tell what has ended: the parent is not answered", "err", err)
+			return
+		}
+		first.Session = session
+		s.out.Notify("branch", api.BranchUp{Report: first})
+	})
+}
+
+// lookFor adds to a report how elements ended, and that the others are not here.
+func lookFor(rd job.Reader, missing []branch.Share, rep *api.BranchReportReq) error {
+	var up upward
+	up.init()
+	for _, m := range missing {
+		row, ok, err := rd.Array(m.Array)
+		if err != nil {
+			return err
+		}
+		left := m.Elements.Clone()
+		if ok {
+			err = rd.Ended(m.Array, 0, 0, 0, func(el job.ElementRow) bool {
+				if !left.Has(el.Index) {
+					return true
+				}
+				left.RemoveRange(el.Index, el.Index)
+				st, _ := job.Fold(row.Urgency, row.Submit, el.Events)
+				up.end(m.Array, el.Index, el.Index, jobspec.Result(el.Result), el.Status, st.Exc, el.Start > 0 || el.Status >= 0, el.End)
+				return !left.Empty()
+			})
+		}
+		if err != nil {
+			return err
+		}
+		if !left.Empty() {
+			rep.Backs = append(rep.Backs, api.BranchBack{Share: share(branch.Share{Array: m.Array, Elements: left}), Lost: ok})
+		}
+	}
+	rep.Ends = append(rep.Ends, up.take().Ends...)
+	return nil
+}
+
+// onOrder carries out a parent's order.
+func (s *Service) onOrder(o *api.BranchOrder) {
+	if o.Session != 0 {
+		s.tenure.specs, s.tenure.envs = make(map[uint64]*internedSpec), make(map[uint64][]byte)
+		s.tenure.session, s.tenure.path = o.Session, o.Path
+		s.tenure.up.take() // the list settles it
+		list, err := readShares(o.List)
+		if err != nil {
+			s.out.Log("error", "the parent's list cannot be read", "err", err)
+			return
+		}
+		s.step(job.Listed{Shares: list})
+	}
+	if o.Grant != nil {
+		if err := s.receive(o.Grant); err != nil {
+			s.out.Log("error", "a grant cannot be read", "grant", o.Grant.Num, "err", err)
+		}
+	}
+	for i := range o.Casts {
+		c := &o.Casts[i]
+		if sh, err := readShare(c.Share); err == nil {
+			s.step(job.Cast{Share: sh, Exc: job.Exception{Type: c.Type, Severity: c.Severity, Note: c.Note}, States: jobspec.State(c.States)})
+		}
+	}
+	if o.TakeBack > 0 {
+		s.step(job.TakeBack{Cores: o.TakeBack})
+		s.report(api.BranchReportReq{Recalled: true})
+	}
+}
+
+// receive takes a grant.
+func (s *Service) receive(g *api.BranchGrant) error {
+	t := &s.tenure
+	s.intern.trim()
+	for _, text := range g.Specs {
+		spec, err := s.intern.spec(text.Data)
+		if err != nil {
+			return err
+		}
+		t.specs[text.ID] = spec
+	}
+	for _, e := range g.Envs {
+		t.envs[e.ID] = e.Data
+	}
+	ev := job.Received{Num: g.Num, Path: t.path}
+	for i := range g.Items {
+		item, err := s.received(&g.Items[i])
+		if err != nil {
+			return err
+		}
+		ev.Items = append(ev.Items, item)
+	}
+	s.step(ev)
+	return nil
+}
+
+func (s *Service) received(it *api.BranchItem) (out job.ReceivedItem, err error) {
+	t := &s.tenure
+	spec := t.specs[it.Spec]
+	if spec == nil {
+		return out, wire.Errorf(wire.Invalid, "the jobspec of %v was not sent", it.Array)
+	}
+	out.Spec = spec.spec
+	out.NewSpec = s.intern.unstored[spec.spec]
+	delete(s.intern.unstored, spec.spec)
+	if it.Env != 0 || len(it.Vars) > 0 {
+		data := append([]byte(nil), t.envs[it.Env]...)
+		for _, v := range it.Vars {
+			data = append(append(data, v...), 0)
+		}
+		out.Env = s.intern.env(data)
+		out.NewEnv = s.intern.unstored[out.Env]
+		delete(s.intern.unstored, out.Env)
+	}
+	if out.Elements, err = idset.Parse(it.Elements); err != nil {
+		return out, err
+	}
+	if out.Tried, err = idset.Parse(it.Tried); err != nil {
+		return out, err
+	}
+	out.Again, out.Urgency, out.Limit, out.Watched = fromAgain(it.Again), it.Urgency, it.Limit, it.Watched
+	out.Row = job.ArrayRow{ID: it.Array, N: it.N, Name: out.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Given, Flags: it.Flags, User: it.User,
+		Submit: it.Submit, Indexes: it.Indexes, Size: it.Size, Log: it.Log}
+	if len(it.Params) > 0 {
+		out.Row.Params = s.paramSet(it.Array)
+		for _, p := range it.Params {
+			out.Params = append(out.Params, job.ParamsRow{Set: out.Row.Params, First: p.First, N: p.N, Data: p.Data})
+		}
+	}
+	return out, nil
+}
+
+// paramSet is the set of an array's parameters here.
+func (s *Service) paramSet(array jobspec.ID) uint64 {
+	set := s.tenure.sets[array]
+	if set == 0 {
+		s.uploads.last++
+		set = s.uploads.last
+		s.tenure.sets[array] = set
+	}
+	return set
+}
+
+// bare is a job without what its parent sees to.
+func bare(j *jobspec.Jobspec) *jobspec.Jobspec {
+	if len(j.Dependencies) == 0 && j.Array == (jobspec.ArrayOptions{}) {
+		return j
+	}
+	b := *j
+	b.Dependencies, b.Array = nil, jobspec.ArrayOptions{}
+	return &b
+}

@@ -203,7 +203,7 @@ func attributes(info *boot.Info) map[string]string {
 		attrs["job.epilog"] = info.Epilog
 	}
 	if info.ParentURI != "" {
-		attrs["parent-uri"], attrs["jobid"] = info.ParentURI, info.JobID
+		attrs["parent-uri"], attrs["jobid"], attrs["jobid-path"] = info.ParentURI, info.JobID, info.JobPath
 	}
 	return attrs
 }

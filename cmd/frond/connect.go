@@ -45,7 +45,7 @@ func (e *env) reach(ctx context.Context) (*client.Client, error) {
 
 // dial connects to the broker at a URI of any scheme: local, tcp, ssh.
 func (e *env) dial(ctx context.Context, uri string, opts ...client.DialOption) (*client.Client, error) {
-	opts = append(opts, client.WithVersion(version), client.WithDialer("ssh", e.dialSSH), client.WithDialer("tcp", e.dialTCP))
+	opts = append(opts, client.WithVersion(version), client.WithDialer("ssh", e.dialSSH), client.WithDialer("tcp", e.dialTCP), client.WithDialer(historyScheme, e.dialHistory))
 	return client.Dial(ctx, uri, opts...)
 }
 

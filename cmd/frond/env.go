@@ -22,6 +22,7 @@ type env struct {
 	lookup func(name string) (string, bool) // one environment variable
 	color  string                           // --color: auto, always, never
 	target string                           // --instance: a name or URI instead of FROND_URI; empty = not given
+	up     int                              // --parent: so many levels
 	conf   string                           // --conf: a configuration file to read last
 	etc    string                           // where the host's configuration lies
 	config config.Config                    // what the files say; nil until read

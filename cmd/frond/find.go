@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,9 +17,26 @@ import (
 
 // uri is where the instance is.
 func (e *env) uri() (string, error) {
+	var uri string
+	var err error
 	if e.target != "" {
-		return e.resolve(e.target)
+		uri, err = e.resolve(e.target)
+	} else {
+		uri, err = e.current()
 	}
+	for up := 0; up < e.up && err == nil; up++ {
+		ctx, cancel := context.WithTimeout(context.Background(), pathLimit)
+		parent, perr := e.parentOf(ctx, uri)
+		cancel()
+		if uri, err = parent, perr; err == nil && uri == "" {
+			err = errors.New("--parent: there is no instance around this one")
+		}
+	}
+	return uri, err
+}
+
+// current is the instance that commands talk to where --instance does not say another.
+func (e *env) current() (string, error) {
 	if uri := e.getenv("FROND_URI"); uri != "" {
 		return uri, nil
 	}
@@ -42,6 +60,11 @@ func (e *env) resolve(target string) (string, error) {
 		return "", err
 	}
 	entry, err := reg.Get(target)
+	if err != nil {
+		if uri, ok, perr := e.resolvePath(target); ok {
+			return uri, perr
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", errors.New("no instance is called " + target + "; 'frond list' shows them")
 	}

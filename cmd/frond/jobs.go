@@ -48,6 +48,10 @@ type jobsOptions struct {
 	width        int
 	stats        bool
 	statsOnly    bool
+	recursive    bool // in instances that are jobs, too
+	recurseAll   bool
+	level        int // so many levels of them; 0 = all
+	threads      int
 }
 
 func newJobsCmd(e *env) *cobra.Command {
@@ -57,7 +61,7 @@ func newJobsCmd(e *env) *cobra.Command {
 		Short: "List jobs",
 		Long: `List the jobs of the instance: those that are pending or running, with -a all.
 An array's pending elements are one row, which tells how many of the array have ended; --json, -o and ids list them one by one.
-JOBID is an id in any form, ARRAY:17 or ARRAY:1-10 names elements of an array.
+JOBID is an id in any form, ARRAY:17 or ARRAY:1-10 names elements of an array, ID/ID a job of an instance that is a job.
 
 Formats (-o) are Python's format strings over named fields, as in flux jobs:
 '{id.f58:>12} {name:<10.10+} {t_inactive!d:%H:%M:%S} {runtime!F:>8h}', or a name: ` + strings.Join(formatNames(jobFormats), ", ") + `.
@@ -88,6 +92,10 @@ with --stats-only 1 when no job is active.`,
 	f.BoolVar(&o.json, "json", false, "print JSON: {\"jobs\": […]}, or one object for one id")
 	f.BoolVar(&o.stats, "stats", false, "print the numbers of jobs first")
 	f.BoolVar(&o.statsOnly, "stats-only", false, "print only the numbers of jobs")
+	f.BoolVarP(&o.recursive, "recursive", "R", false, "list the jobs of instances that are jobs, too, each after its path")
+	f.IntVarP(&o.level, "level", "L", 0, "with -R: at most `N` levels of them (default: all)")
+	f.BoolVar(&o.recurseAll, "recurse-all", false, "the same as -R: all instances are yours")
+	f.IntVar(&o.threads, "threads", 0, "Flux's: `N` makes no difference")
 	_ = f.MarkHidden("suppress-header")
 	return cmd
 }
@@ -98,6 +106,9 @@ func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
 	}
 	if o.json && (o.stats || o.statsOnly) {
 		return fmt.Errorf("--json cannot be combined with --stats or --stats-only")
+	}
+	if o.level < 0 {
+		return fmt.Errorf("-L/--level %d: must be at least 1", o.level)
 	}
 	if o.width < 0 {
 		return fmt.Errorf("--width %d: must be 0 (not cut) or a number of columns", o.width)
@@ -125,6 +136,17 @@ func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
 	}
 	if plan.nobody {
 		return plan.print(e, nil)
+	}
+	if o.recursive || o.recurseAll || o.level > 0 {
+		uri, err := e.uri()
+		if err != nil {
+			return err
+		}
+		levels := o.level
+		if levels == 0 {
+			levels = -1
+		}
+		return plan.recurse(ctx, e, c, uri, levels)
 	}
 	return plan.list(ctx, e, c)
 }
@@ -165,6 +187,7 @@ type jobsPlan struct {
 	json     bool
 	single   bool // --json of one id: the bare object
 	nobody   bool // jobs of another user: there are none
+	below    int  // states to list of instances that are jobs (-R)
 	now      float64
 }
 
@@ -198,6 +221,11 @@ func (o *jobsOptions) plan(e *env, args []string, now time.Time) (*jobsPlan, err
 	if err := o.setFilter(&p.req); err != nil {
 		return nil, err
 	}
+	below := api.ListReq{}
+	if err := o.setFilter(&below); err != nil {
+		return nil, err
+	}
+	p.below = below.States
 	p.nobody = !o.anyUser && foreignUser(o.user)
 	if p.sort, err = parseSort(o.sort); err != nil {
 		return nil, err

@@ -28,7 +28,8 @@ func newRoot(e *env) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.color, "color", "auto", "colour the output: `WHEN` is auto, always or never")
-	flags.StringVar(&e.target, "instance", "", "talk to this instance: a `NAME|URI` of 'frond list' (default: FROND_URI, else your only one)")
+	flags.StringVar(&e.target, "instance", "", "talk to this instance: a `NAME|URI|PATH`, a name of 'frond list' or a path of job ids, as f2Gk/f3Xy (default: FROND_URI, else your only one)")
+	flags.CountVar(&e.up, "parent", "talk to the instance around that one; may be repeated")
 	flags.StringVar(&e.conf, "conf", "", "read the configuration `FILE` after the others ('frond config --help')")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkColor(e.color); err != nil {
@@ -41,6 +42,7 @@ func newRoot(e *env) *cobra.Command {
 	root.SetFlagErrorFunc(unknownOption)
 	root.AddCommand(verbs(e)...)
 	arrange(root)
+	e.takePaths(root)
 	e.complete(root)
 	return root
 }

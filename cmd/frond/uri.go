@@ -8,31 +8,36 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/spf13/cobra"
 )
 
 func newURICmd(e *env) *cobra.Command {
-	local, remote := false, false
+	local, remote, wait := false, false, false
 	cmd := &cobra.Command{
 		Use:   "uri [OPTIONS] [TARGET]",
 		Short: "Show where an instance is reached",
 		Long: `Show the URI by which an instance is reached: the one that commands here talk to, or TARGET's, which is
 
   NAME        an instance of 'frond list'
+  JOBID       the instance that is a job here; JOBID/JOBID is a job of that one, and so on
   pid:PID     the instance in which a process of this host runs
   URI         with --local or --remote, in that form
 
 Exit codes: 0, or 1 when there is no such instance.`,
-		Example: "  frond uri --remote\n  frond --instance \"$(frond uri pid:4711)\" jobs",
+		Example: "  frond uri --remote\n  frond uri --wait $(frond batch -N2 ./sweep.sh)\n  frond --instance \"$(frond uri pid:4711)\" jobs",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if local && remote {
 				return errors.New("--local and --remote exclude each other")
 			}
 			uri, err := e.targetURI(args)
+			for wait && errors.As(err, new(notYet)) && cmd.Context().Err() == nil {
+				time.Sleep(waitURI)
+				uri, err = e.targetURI(args)
+			}
 			if err == nil && local {
 				uri, err = localURI(uri)
 			}
@@ -48,8 +53,12 @@ Exit codes: 0, or 1 when there is no such instance.`,
 	f := cmd.Flags()
 	f.BoolVar(&local, "local", false, "as local://PATH, for commands on the instance's host")
 	f.BoolVar(&remote, "remote", false, "as ssh://HOST/PATH, for commands on other hosts")
+	f.BoolVar(&wait, "wait", false, "of a job: wait until its instance is there")
 	return cmd
 }
+
+// waitURI is between two looks whether an instance is there.
+const waitURI = 50 * time.Millisecond
 
 func (e *env) targetURI(args []string) (string, error) {
 	if len(args) == 0 {
@@ -63,13 +72,7 @@ func (e *env) targetURI(args []string) (string, error) {
 	if ok && !strings.Contains(target, "://") {
 		return "", fmt.Errorf("%s: there is no way to find an instance by %q; give a NAME, a URI or pid:PID", target, scheme)
 	}
-	uri, err := e.resolve(target)
-	if err != nil {
-		if _, perr := jobspec.ParseID(target); perr == nil {
-			err = fmt.Errorf("%s: no instance has this name, and instances that are jobs are not found by their id", target)
-		}
-	}
-	return uri, err
+	return e.resolve(target)
 }
 
 // processURI is the instance of a process: its FROND_URI, or the instance that it supervises.

@@ -67,7 +67,7 @@ type bench struct {
 
 func main() {
 	frond := flag.String("frond", "bin/frond", "binary under test")
-	only := flag.String("only", "", "comma list of sections: real,mock,submit,sched,start,rtt,kvs,commands,parallel")
+	only := flag.String("only", "", "comma list of sections: real,mock,submit,sched,start,children,rtt,kvs,commands,parallel")
 	jobs := flag.Int("jobs", 4000, "real jobs")
 	mock := flag.Int("mock", 1000000, "jobs of the large mock runs")
 	flag.Parse()
@@ -79,7 +79,7 @@ func main() {
 }
 
 func (b *bench) all(ctx context.Context, only string) error {
-	sections := []section{{"real", realRows}, {"mock", mockRows}, {"submit", submitRows}, {"sched", schedRows}, {"start", startRows}, {"rtt", rttRows}, {"kvs", kvsRows}, {"commands", commandRows}, {"parallel", parallelRows}}
+	sections := []section{{"real", realRows}, {"mock", mockRows}, {"submit", submitRows}, {"sched", schedRows}, {"start", startRows}, {"children", childRows}, {"rtt", rttRows}, {"kvs", kvsRows}, {"commands", commandRows}, {"parallel", parallelRows}}
 	var rows []row
 	for _, s := range sections {
 		if only != "" && !strings.Contains(","+only+",", ","+s.name+",") {

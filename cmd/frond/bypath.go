@@ -18,14 +18,15 @@ import (
 // of that instance: those that are active, or also those that have ended, in instances below it, too.
 var byPath = map[string]wholeInstance{
 	"cancel": {states: int(jobspec.StatesActive)}, "kill": {states: int(jobspec.StatesRunning)}, "wait": {}, "logs": {deep: true}, "explain": {}, "report": {},
-	"attach": {}, "urgency": {}, "info": {}, "eventlog": {}, "wait-event": {}, "raise": {}, "status": {}, "timeleft": {}, "taskmap": {}, "memo": {}, "update": {}, "retry": {},
-	"watch": {}, "jobs": {},
+	"attach": {}, "eventlog": {}, "raise": {}, "status": {}, "timeleft": {}, "retry": {}, "watch": {}, "jobs": {},
+	"info": {first: true}, "memo": {first: true}, "taskmap": {first: true}, "urgency": {first: true}, "wait-event": {first: true}, "update": {first: true},
 }
 
 // wholeInstance is what a path with a slash at its end means.
 type wholeInstance struct {
 	states int  // 0 = any
 	deep   bool // jobs of instances below it, too
+	first  bool // of the verb: only its first argument is a job id
 }
 
 // takePaths has the commands below root take paths.
@@ -54,7 +55,11 @@ func (e *env) takePaths(root *cobra.Command) {
 
 // eachInstance runs f with the arguments that concern each instance, and returns the worst of its errors.
 func (e *env) eachInstance(cmd *cobra.Command, args []string, how wholeInstance, f func([]string) error) error {
-	if !slices.ContainsFunc(args, hasPath) {
+	ids := args
+	if how.first {
+		ids = args[:min(1, len(args))]
+	}
+	if !slices.ContainsFunc(ids, hasPath) {
 		return f(args)
 	}
 	home := e.target
@@ -63,9 +68,12 @@ func (e *env) eachInstance(cmd *cobra.Command, args []string, how wholeInstance,
 	if err != nil {
 		return err
 	}
-	groups, err := e.groupByInstance(cmd.Context(), uri, args, how)
+	groups, err := e.groupByInstance(cmd.Context(), uri, ids, how)
 	if err != nil {
 		return err
+	}
+	for i := range groups {
+		groups[i].args = append(groups[i].args, args[len(ids):]...)
 	}
 	up := e.up
 	e.up = 0

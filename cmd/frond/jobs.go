@@ -188,7 +188,9 @@ type jobsPlan struct {
 	single   bool // --json of one id: the bare object
 	nobody   bool // jobs of another user: there are none
 	below    int  // states to list of instances that are jobs (-R)
-	now      float64
+	// inspect is called with a connection to each instance that is looked into; nil = it is not
+	inspect func(ctx context.Context, c *client.Client, in nested)
+	now     float64
 }
 
 // plan checks the options and makes the request of them.

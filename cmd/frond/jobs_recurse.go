@@ -133,6 +133,9 @@ func (p *jobsPlan) subtree(ctx context.Context, e *env, in nested, path string, 
 		return nil, err
 	}
 	defer c.Close()
+	if p.inspect != nil {
+		p.inspect(ctx, c, in)
+	}
 	q := *p
 	q.req.IDs, q.req.States = nil, p.below
 	if jobspec.State(in.job.State) == jobspec.StateInactive && p.below == int(jobspec.StatesActive) {

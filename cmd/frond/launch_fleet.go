@@ -82,6 +82,7 @@ type slot struct {
 // newFleet listens for the brokers of slots.
 func newFleet(info *boot.Info, w way, first int, slots []*slot, events chan<- any) (*fleet, error) {
 	f := &fleet{info: info, way: w, first: first, slots: slots, events: events, done: make(chan struct{}), procs: map[int]launched{}}
+	_, f.each = w.(crewWay)
 	cert, err := os.ReadFile(info.CertFile())
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)

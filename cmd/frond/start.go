@@ -13,7 +13,6 @@ import (
 	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
-	"github.com/frond-hpc/frond/overlay/outer"
 	"github.com/frond-hpc/frond/resource"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -236,7 +235,7 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	beside := plan.alloc != nil && plan.alloc.Where == outer.Step && plan.alloc.Proc > 0 // another process has the say
+	beside := plan.beside()
 	switch {
 	case o.dryRun:
 		if !beside {

@@ -11,20 +11,34 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/frond-hpc/frond/overlay/board"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/overlay/outer"
 	"github.com/frond-hpc/frond/overlay/pmi"
+	"github.com/frond-hpc/frond/resource/idset"
 	"golang.org/x/sys/unix"
 )
 
-// crew are the processes that one launcher has started together, as `srun --mpi=pmi2 frond start`, and that talk by PMI: number 0 becomes the supervisor with the
-// leader, the first process on each other node a broker, and the rest wait. Each puts a card with a key; when all are there, number 0 seals the
-// ticket for those that become brokers.
+// crew are the processes that one launcher has started together, as `srun --mpi=pmi2 frond start`, and that talk by PMI or by files: number 0 becomes the supervisor
+// with the leader, the first process on each other node a broker, and the rest wait. Each puts a card with a key; when all are there, number 0
+// seals the ticket for those that become brokers.
 type crew struct {
-	pmi   *pmi.Client
+	talk  talk
+	rank  int // of this process
 	key   pmi.Key
 	cards []card
+	many  bool // nothing says what a node is: each process becomes a broker, with its part of its host
 	said  bool // number 0 has told the others how it goes on
+}
+
+// talk is how the processes of a crew talk. What is put is known to all after the next barrier.
+type talk interface {
+	Put(key, value string) error
+	PutLong(key, value string) error
+	Get(key string) (string, error)
+	GetLong(key string) (string, error)
+	Barrier() error
+	Close() error
 }
 
 // card is what a process of a crew says of itself.
@@ -32,6 +46,8 @@ type card struct {
 	Node string `json:"node"`           // as the scheduler calls it, else the host
 	CPUs int    `json:"cpus,omitempty"` // granted to the launch on its node, as the scheduler counts; 0 = unknown
 	Key  string `json:"key"`
+	Boot string `json:"boot"` // of its host
+	Mask string `json:"mask"` // cpus on which it may run
 }
 
 // crewLimit is how long the processes of a launch wait for each other: a launcher starts them at the same time.
@@ -77,7 +93,7 @@ func (o *startOptions) planStep(e *env, p *launchPlan) error {
 	case err == nil:
 		p.crew = c
 		a.Regrant(c.nodes())
-		a.Here, a.Proc = 0, c.pmi.Rank
+		a.Here, a.Proc = 0, c.rank
 	case !errors.As(err, &none):
 		return err
 	case none != "":
@@ -98,12 +114,17 @@ func (o *startOptions) newCrew(e *env, procs int) (*crew, error) {
 	if err != nil {
 		return nil, errNoCrew(fmt.Sprintf("PMI is not used: %v", err))
 	}
-	c := &crew{pmi: client}
+	return gather(e, client, client.Rank, client.Size)
+}
+
+// gather has this process meet the others.
+func gather(e *env, t talk, rank, size int) (c *crew, err error) {
+	c = &crew{talk: t, rank: rank}
 	if c.key, err = pmi.NewKey(); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname()
-	me := card{Node: host, Key: c.key.Public()}
+	me := card{Node: host, Key: c.key.Public(), Boot: boot.BootID(), Mask: affinity()}
 	if n := e.getenv("SLURMD_NODENAME"); n != "" {
 		me.Node = n
 	}
@@ -112,15 +133,15 @@ func (o *startOptions) newCrew(e *env, procs int) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := client.PutLong(crewKey(crewCard, client.Rank), string(text)); err != nil {
+	if err := t.PutLong(crewKey(crewCard, rank), string(text)); err != nil {
 		return nil, err
 	}
-	if err := client.Barrier(); err != nil {
-		return nil, fmt.Errorf("this is process %d of %d, and not all of them came to the meeting: one has ended, or did not start (%w)", client.Rank, client.Size, err)
+	if err := t.Barrier(); err != nil {
+		return nil, fmt.Errorf("this is process %d of %d, and not all of them came to the meeting: one has ended, or did not start (%w)", rank, size, err)
 	}
-	c.cards = make([]card, client.Size)
+	c.cards = make([]card, size)
 	for i := range c.cards {
-		text, err := client.GetLong(crewKey(crewCard, i))
+		text, err := t.GetLong(crewKey(crewCard, i))
 		if err == nil {
 			err = json.Unmarshal([]byte(text), &c.cards[i])
 		}
@@ -133,9 +154,10 @@ func (o *startOptions) newCrew(e *env, procs int) (*crew, error) {
 
 func crewKey(what string, rank int) string { return what + "." + strconv.Itoa(rank) }
 
-// first tells whether a process is the first one on its node.
+// first tells whether a process becomes a broker: the first one on its node.
 func (c *crew) first(rank int) bool {
-	return slices.IndexFunc(c.cards, func(o card) bool { return o.Node == c.cards[rank].Node }) == rank
+	me := c.cards[rank]
+	return c.many || slices.IndexFunc(c.cards, func(o card) bool { return o.Node == me.Node && o.Boot == me.Boot }) == rank
 }
 
 // nodes are the names of all nodes, that of number 0 first, and how many cpus were granted on each; nil if that is not known.
@@ -143,7 +165,7 @@ func (c *crew) nodes() (names []string, cpus []int) {
 	known := true
 	for i, o := range c.cards {
 		if c.first(i) {
-			names, cpus = append(names, o.Node), append(cpus, o.CPUs)
+			names, cpus = append(names, unlike(names, o.Node)), append(cpus, o.CPUs)
 			known = known && o.CPUs > 0
 		}
 	}
@@ -151,6 +173,58 @@ func (c *crew) nodes() (names []string, cpus []int) {
 		cpus = nil
 	}
 	return names, cpus
+}
+
+// unlike makes a name that is none of those that there are: name.1, name.2 where it is taken.
+func unlike(names []string, name string) string {
+	base := name
+	for k := 1; slices.Contains(names, name); k++ {
+		name = base + "." + strconv.Itoa(k)
+	}
+	return name
+}
+
+// brokers are the processes that become one.
+func (c *crew) brokers() (ranks []int) {
+	for i := range c.cards {
+		if c.first(i) {
+			ranks = append(ranks, i)
+		}
+	}
+	return ranks
+}
+
+// part says which part of its host broker i has, and of how many: those on one host that may run on the same cpus share them. What each is bound to by itself
+// it has alone.
+func (c *crew) part(i int) (part, parts int) {
+	if !c.many {
+		return 0, 1
+	}
+	me := c.cards[i]
+	for k, o := range c.cards {
+		if o.Boot == me.Boot && o.Node == me.Node && o.Mask == me.Mask {
+			if k < i {
+				part++
+			}
+			parts++
+		}
+	}
+	return part, parts
+}
+
+// affinity is on which cpus this process may run, as text.
+func affinity() string {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return ""
+	}
+	var cpus idset.Set
+	for i := range len(set) * 64 {
+		if set.IsSet(i) {
+			cpus.Add(i)
+		}
+	}
+	return cpus.String() // PMI allows no blanks
 }
 
 // tell is number 0's word to the others: the ticket for those that become brokers, or why there is no instance.
@@ -163,20 +237,20 @@ func (c *crew) tell(ticket string, why error) error {
 	if why != nil {
 		word = "failed"
 	}
-	err := c.pmi.Put(crewFail, word)
+	err := c.talk.Put(crewFail, word)
 	for i := 1; i < len(c.cards) && why == nil && err == nil; i++ {
 		if c.first(i) {
 			var sealed string
 			if sealed, err = pmi.Seal(c.cards[i].Key, []byte(ticket)); err == nil {
-				err = c.pmi.PutLong(crewKey(crewSeal, i), sealed)
+				err = c.talk.PutLong(crewKey(crewSeal, i), sealed)
 			}
 		}
 	}
 	if err == nil {
-		err = c.pmi.Barrier()
+		err = c.talk.Barrier()
 	}
 	if err == nil {
-		err = c.pmi.Close()
+		err = c.talk.Close()
 	}
 	return err
 }
@@ -186,12 +260,12 @@ var errNobody = &exitError{Code: 1}
 
 // hear is what another process hears from number 0: its ticket; empty: it is not the first one on its node.
 func (c *crew) hear() (ticket string, err error) {
-	rank := c.pmi.Rank
-	if err := c.pmi.Barrier(); err != nil {
+	rank := c.rank
+	if err := c.talk.Barrier(); err != nil {
 		return "", fmt.Errorf("process %d of the launch waited for number 0, which starts the instance: %w", rank, err)
 	}
-	defer c.pmi.Close()
-	word, err := c.pmi.Get(crewFail)
+	defer c.talk.Close()
+	word, err := c.talk.Get(crewFail)
 	switch {
 	case err != nil:
 		return "", err
@@ -200,7 +274,7 @@ func (c *crew) hear() (ticket string, err error) {
 	case !c.first(rank):
 		return "", nil
 	}
-	sealed, err := c.pmi.GetLong(crewKey(crewSeal, rank))
+	sealed, err := c.talk.GetLong(crewKey(crewSeal, rank))
 	if err != nil {
 		return "", err
 	}
@@ -220,11 +294,12 @@ func (c *crew) serve(e *env, o *startOptions, step string) error {
 	if ticket == "" {
 		return o.waitForStep(e, step)
 	}
-	if granted := c.cards[c.pmi.Rank].CPUs; granted > 0 {
+	if granted := c.cards[c.rank].CPUs; granted > 0 {
 		widen(granted)
 	}
+	number := slices.Index(c.brokers(), c.rank) - 1 // of those that number 0 waits for
 	environ := append(outer.WithoutTask(brokerEnviron(os.Environ())), boot.TicketEnv+"="+ticket)
-	return syscall.Exec("/proc/self/exe", []string{"frond", "broker", "--join", "--rank=" + strconv.Itoa(c.pmi.Rank)}, environ)
+	return syscall.Exec("/proc/self/exe", []string{"frond", "broker", "--join", "--rank=" + strconv.Itoa(number)}, environ)
 }
 
 // crewWay is the way of brokers that are there already and wait for the ticket.
@@ -233,12 +308,26 @@ type crewWay struct{ c *crew }
 func (w crewWay) commands(ticket string) ([]launched, error) { return nil, w.c.tell(ticket, nil) }
 
 func (w crewWay) words() []string {
-	return []string{"nothing more: the processes that were started become the brokers, and get the ticket by PMI"}
+	return []string{"nothing more: the processes that were started become the brokers, and get the ticket by " + w.label()}
 }
 
-func (w crewWay) label() string { return "pmi" }
+func (w crewWay) label() string {
+	if w.c != nil {
+		if _, ok := w.c.talk.(*board.Board); ok {
+			return "files"
+		}
+	}
+	return "pmi"
+}
 
 func (w crewWay) close() {}
+
+// away removes what the processes have talked by.
+func (c *crew) away() {
+	if b, ok := c.talk.(*board.Board); ok && c.rank == 0 {
+		b.Remove()
+	}
+}
 
 // widen lets this process run on all cpus that it may, if it is bound to fewer than were granted to the launch on its node: launchers bind each
 // process to a part of them, but a broker has them all to give.

@@ -83,12 +83,12 @@ func TestTheProcessesOfALaunchFindEachOther(t *testing.T) {
 		if fmt.Sprint(names, cpus) != "[n0 n1 n2] [4 5 6]" {
 			return fmt.Errorf("%v %v", names, cpus)
 		}
-		if c.pmi.Rank == 0 {
+		if c.rank == 0 {
 			return c.tell(ticket, nil)
 		}
 		got, err := c.hear()
-		if want := map[int]string{2: ticket, 4: ticket}[c.pmi.Rank]; err == nil && got != want {
-			err = fmt.Errorf("process %d got %d bytes, not %d", c.pmi.Rank, len(got), len(want))
+		if want := map[int]string{2: ticket, 4: ticket}[c.rank]; err == nil && got != want {
+			err = fmt.Errorf("process %d got %d bytes, not %d", c.rank, len(got), len(want))
 		}
 		return err
 	})
@@ -96,11 +96,11 @@ func TestTheProcessesOfALaunchFindEachOther(t *testing.T) {
 
 func TestTheOthersHearThatThereIsNoInstance(t *testing.T) {
 	meetCrew(t, 4, func(c *crew) error {
-		if c.pmi.Rank == 0 {
+		if c.rank == 0 {
 			return c.tell("", os.ErrInvalid)
 		}
 		if _, err := c.hear(); err != errNobody {
-			return fmt.Errorf("process %d: %w", c.pmi.Rank, err)
+			return fmt.Errorf("process %d: %w", c.rank, err)
 		}
 		return nil
 	})

@@ -95,7 +95,7 @@ func (o *startOptions) waitForStep(e *env, step string) error {
 				return &exitError{Code: 1} // task 0 says why
 			}
 		case <-check:
-			if job, _, _ := strings.Cut(step, "."); !outer.BrokersStep(output("squeue", "-h", "-s", "-j", job, "-o", "%i %j")) {
+			if job, _, _ := strings.Cut(step, "."); e.getenv("SLURM_STEP_ID") != "" && !outer.BrokersStep(output("squeue", "-h", "-s", "-j", job, "-o", "%i %j")) {
 				return fmt.Errorf("%s, but after %v Slurm knows of no step with brokers in job %s: task 0 has died, or hangs. See what it says", what, launchCheck, job)
 			}
 		case <-end:
@@ -112,6 +112,7 @@ func (p *launchPlan) ended(failed error) {
 	switch a := p.alloc; {
 	case p.crew != nil:
 		p.crew.tell("", cmp.Or(failed, errors.New("it has ended")))
+		p.crew.away()
 	case failed != nil && a != nil && a.Kind == "slurm" && a.Where == outer.Step:
 		signal.Ignore(syscall.SIGUSR2)
 		for i := range releases { // some may only just be started, and Slurm keeps no signal for them

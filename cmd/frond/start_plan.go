@@ -24,6 +24,7 @@ type launchPlan struct {
 	threads int               // cpus of the allocation's scheduler that make a core
 	step    string            // id of the launch that this process is one of, unique at whoever launched it; empty: it is alone
 	crew    *crew             // its processes, if they can talk
+	launch  *outer.Task       // the same as a launcher of parallel programs tells it; nil: it is none of its
 	notes   []string          // for the user, when it is started
 	seat    []string          // not nil: the command line that carries this command to the first node, where the rest happens
 	joiners int               // brokers that others start, and that come by themselves
@@ -73,7 +74,12 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	if err != nil && o.launcher != "local" {
 		return nil, err
 	}
+	if p.launch, err = o.started(e, p.alloc); err != nil {
+		return nil, err
+	}
 	switch a := p.alloc; {
+	case p.launch != nil:
+		return p, o.planLaunch(e, p)
 	case o.hosts != "" || o.launcher != "auto" && o.launcher != "local" && o.launcher != "slurm":
 		return p, o.planOthers(p)
 	case o.launcher == "local" || o.launcher == "auto" && (o.brokersGiven || a == nil || a.Nodes == nil):
@@ -189,6 +195,9 @@ func (p *launchPlan) slots(oversub int, parts [][]byte) []*slot {
 		}
 		p.granted(&s.place, i)
 		s.place.Properties = p.properties[s.place.Index]
+		if p.crew != nil {
+			s.place.Part, s.place.Parts = p.crew.part(p.crew.brokers()[i])
+		}
 		if parts != nil {
 			s.place.Resources = parts[rank]
 		}
@@ -201,6 +210,8 @@ func (p *launchPlan) slots(oversub int, parts [][]byte) []*slot {
 func (p *launchPlan) describe(e *env) {
 	fmt.Fprintf(e.stdout, "found:    this process is %s\n", p.found)
 	switch {
+	case p.launch != nil:
+		fmt.Fprintf(e.stdout, "brokers:  %d; rank 0, the leader, here\n", p.size())
 	case p.nodes == nil:
 		fmt.Fprintf(e.stdout, "brokers:  %d, all processes of this host\n", p.local)
 	case p.seat != nil:

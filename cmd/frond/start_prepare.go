@@ -69,8 +69,9 @@ func (s *supervisor) makeCrews(parts [][]byte) error {
 		return nil
 	}
 	if a := s.plan.alloc; a != nil {
-		s.info.Outer, s.info.Step = a.ID, s.plan.step
+		s.info.Outer = a.ID
 	}
+	s.info.Step = s.plan.step
 	if s.plan.way == nil {
 		if s.plan.crew != nil {
 			return s.plan.crew.tell("", nil)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/frond-hpc/frond/exec/guard"
+	"github.com/frond-hpc/frond/overlay/outer"
 )
 
 // runProgram runs the command, or the user's shell where there is a terminal. Without either the queue is worked off, but a
@@ -65,6 +66,9 @@ func (s *supervisor) programEnviron() []string {
 		return programEnviron(c.programEnviron(), s.info.URI(0))
 	}
 	environ := os.Environ()
+	if s.plan.launch != nil {
+		environ = outer.WithoutTask(environ) // it is no task of the launch
+	}
 	if a := s.plan.alloc; a != nil {
 		environ = append(a.ProgramEnviron(environ), "FROND_OUTER_JOBID="+a.ID)
 	}

@@ -69,6 +69,9 @@ func (o *startOptions) nodes(p *launchPlan) ([]resource.Node, error) {
 		return nil, nil
 	}
 	place := meet.Place{Node: p.nodes[p.here], Oversub: o.oversub}
+	if p.crew != nil {
+		place.Part, place.Parts = p.crew.part(0)
+	}
 	p.granted(&place, p.here)
 	host, err := hostNode(place)
 	return []resource.Node{host}, err
@@ -107,6 +110,9 @@ func hostNode(p meet.Place) (resource.Node, error) {
 		return host, fmt.Errorf("find out what this host has: %w", err)
 	}
 	host = probe.Limit(host, p.Cores, p.MemMiB, p.NoGPUs)
+	if p.Parts > 1 {
+		host = probe.Deal(host, p.Parts)[p.Part]
+	}
 	if host, err = host.Oversubscribe(max(1, p.Oversub)); err != nil {
 		return host, fmt.Errorf("--oversubscribe: %w", err)
 	}

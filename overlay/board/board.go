@@ -164,8 +164,24 @@ func (b *Board) gather() error {
 	return nil
 }
 
-// Close ends this process's part. The files stay until Remove: others may still read them.
-func (b *Board) Close() error { return nil }
+// Close ends this process's part.
+func (b *Board) Close() error { return os.WriteFile(filepath.Join(b.dir, b.done(b.rank)), nil, 0o600) }
 
-// Remove takes the files away; one process does, when none reads them any more.
-func (b *Board) Remove() error { return os.RemoveAll(b.dir) }
+func (b *Board) done(rank int) string { return "done." + strconv.Itoa(rank) }
+
+// removeLimit is how long Remove waits for others to have read.
+const removeLimit = 2 * time.Second
+
+// Remove takes the files away, when the others have closed.
+func (b *Board) Remove() error {
+	if _, err := os.Stat(b.dir); err != nil {
+		return err
+	}
+	for end := time.Now().Add(removeLimit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		closed, _ := filepath.Glob(filepath.Join(b.dir, "done.*"))
+		if len(closed) >= b.size-1 {
+			break
+		}
+	}
+	return os.RemoveAll(b.dir)
+}

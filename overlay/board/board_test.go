@@ -41,6 +41,7 @@ func TestWhatIsPutIsKnownAfterTheBarrier(t *testing.T) {
 					}
 				}
 			}
+			errs[rank] = errors.Join(errs[rank], b.Close())
 		})
 	}
 	all.Wait()

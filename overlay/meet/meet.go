@@ -80,6 +80,8 @@ type Place struct {
 	MemMiB    int64  `json:"mem_mib,omitempty"`   // the same
 	NoGPUs    bool   `json:"no_gpus,omitempty"`   // none was granted
 	Oversub   int    `json:"oversub,omitempty"`   // cores offered for each
+	Part      int    `json:"part,omitempty"`      // of its host, which is dealt out in so many
+	Parts     int    `json:"parts,omitempty"`     // 0, 1: it has all
 	Resources []byte `json:"resources,omitempty"` // msgpack of []resource.Node to offer instead
 
 	Properties []string `json:"properties,omitempty"` // of its node

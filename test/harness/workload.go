@@ -42,7 +42,7 @@ func WorkloadPart(printed string) string {
 	known := strings.Split("2\n"+workloadOut, "\n")
 	for line := range strings.Lines(printed) {
 		for _, k := range known {
-			if strings.TrimSuffix(line, "\n") == k {
+			if k != "" && strings.TrimSuffix(line, "\n") == k {
 				out.WriteString(line)
 				break
 			}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/overlay/boot"
-	"github.com/frond-hpc/frond/overlay/outer"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/spf13/cobra"
 )
@@ -150,8 +149,15 @@ func look(ctx context.Context, e *env, entry boot.Entry) listed {
 
 // outerAllocation names the allocation, or the job of an instance, in which this process runs; empty = none.
 func outerAllocation(getenv func(string) string) string {
-	if a, err := outer.Detect(getenv); err == nil && a != nil {
-		return a.Kind + " " + a.ID
+	for _, v := range []struct{ name, variable string }{
+		{"frond", "FROND_JOB_ID"}, {"flux", "FLUX_JOB_ID"}, {"slurm", "SLURM_JOB_ID"}, {"lsf", "LSB_JOBID"}, {"pbs", "PBS_JOBID"},
+	} {
+		if id := getenv(v.variable); id != "" {
+			return v.name + " " + id
+		}
+	}
+	if id := getenv("JOB_ID"); id != "" && getenv("SGE_ROOT") != "" {
+		return "sge " + id
 	}
 	return ""
 }

@@ -111,3 +111,65 @@ func TestTheSameWorkEverywhere(t *testing.T) {
 		})
 	}
 }
+
+// Started once per node, or more often: one instance with a broker on each node of the job.
+func TestStartedOncePerNode(t *testing.T) {
+	for name, row := range map[string]struct{ kind, command, line string }{
+		"jsrun":                {"csm", "jsrun", "jsrun -n 3 -r 1 -a 1 -c ALL_CPUS"},
+		"PALS":                 {"pbs", "mpiexec", "mpiexec -n 3 --ppn 1"},
+		"PALS, two on a node":  {"pbs", "mpiexec", "mpiexec -n 6 --ppn 2"},
+		"PALS, not everywhere": {"pbs", "mpiexec", "mpiexec -n 2 --ppn 1 --hosts h2,h3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			harness.Need(t, os.Getuid() == 0, "hosts with names of their own need root")
+			s := newSite(t, row.command)
+			out, code := s.job(row.kind, row.line+` frond start sh -c '
+				echo one leader on $(hostname); frond resource list -s free; env | grep -E "^(PALS|JSM|PMI)_" || echo no task; exit 4'`)
+			require.Equal(t, 4, code, out)
+			require.Equal(t, 1, strings.Count(out, "one leader"), "never n singletons: %s", out)
+			require.Contains(t, out, "no task")
+			switch name {
+			case "PALS, not everywhere":
+				require.Contains(t, out, "there are processes on 2 of the job's 3 nodes: the others are left alone")
+				require.Regexp(t, `free +2 +4 +0 h\[2-3\]`, out)
+			case "PALS, two on a node":
+				require.Contains(t, out, "6 processes were started on 3 nodes: one on each becomes the broker, the others wait")
+				fallthrough
+			default:
+				require.Contains(t, out, "one leader on h1")
+				require.Regexp(t, `free +3 +6 +0 h\[1-3\]`, out)
+			}
+			s.clean()
+		})
+	}
+}
+
+func TestWhatIsWrongIsSaid(t *testing.T) {
+	s := newSite(t, "pbs_tmrsh", "blaunch", "qstat")
+	for _, row := range []struct{ kind, line, says string }{
+		{"pbs", "FROND_HOME=/proc/nowhere frond start echo started", "pbs_tmrsh passes neither the environment nor standard input on, so brokers read their ticket from a file in FROND_HOME, which all nodes must share: mkdir /proc/nowhere"},
+		{"pbs", "PBS_NODEFILE=/nowhere frond start echo started", "PBS_NODEFILE: open /nowhere"},
+		{"pbs", "frond start --launcher=pbsdsh echo started", "--launcher=pbsdsh: pbsdsh is not in PATH"},
+		{"pbs", "frond start --launcher=slurm echo started", "--launcher=slurm: this process is in no allocation of Slurm"},
+		{"pbs", "frond start --boot=lsf echo started", "--boot=lsf: this process is in no allocation of LSF"},
+		{"lsf", "frond start --boot=torque echo started", "--boot=torque: must be auto, slurm, lsf, pbs, sge or none"},
+		{"lsf", "frond start --launcher=jsrun echo started", "--launcher=jsrun: jsrun is not in PATH"},
+		{"lsf", "ln -s /bin/false bin/qrsh; frond start --launcher=qrsh echo started", "broker 1 did not start: node h2: no broker there has reported in\n  the launcher ended: exit code 1"},
+		{"lsf", "frond start --launcher=mpiexec --hosts h1,h2 -n 2 true", "--hosts and -n contradict each other"},
+		{"none", "frond start --launcher=blaunch echo started", "--launcher=blaunch needs --hosts"},
+	} {
+		out, code := s.job(row.kind, row.line)
+		require.Equal(t, 1, code, "%s\n%s", row.line, out)
+		require.Contains(t, out, row.says, row.line)
+		require.NotContains(t, out, "started\n", row.line)
+	}
+	s.clean()
+
+	out, code := s.job("pbs", "PBS_NODEFILE=/nowhere frond start --launcher=local echo alone")
+	require.Zero(t, code, out)
+	require.Equal(t, "alone\n", out)
+	out, code = s.job("pbs", "frond start --boot=none --dry-run true")
+	require.Zero(t, code, out)
+	require.Contains(t, out, "this process is in no allocation")
+	s.clean()
+}

@@ -64,7 +64,7 @@ func (r portRange) listen(try func(port string) error) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("no port of --port-range %d-%d is free on this host (the last error: %w)", r.from, r.to, err)
+	return fmt.Errorf("no port of --port-range %d-%d is free on this host (the last error: %w): each broker needs one, and the supervisor one more, so give more ports or leave --port-range away", r.from, r.to, err)
 }
 
 // interfaceAddrs lists this host's IPv4 addresses that --interface allows, loopback only where there is no other: those of an interface, those within NET/BITS, or

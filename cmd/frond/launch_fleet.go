@@ -36,8 +36,9 @@ type way interface {
 // launched is one process of a launch.
 type launched struct {
 	*exec.Cmd
-	slots []int // brokers that it starts, as indexes in the fleet's slots
-	sure  bool  // it starts the first one, under its number in the launch, and that one the others
+	slots []int                      // brokers that it starts, as indexes in the fleet's slots
+	sure  bool                       // it starts the first one, under its number in the launch, and that one the others
+	lost  func(line string) []string // the nodes that a line of its error output gives up; nil: that is not read
 }
 
 // Events of the fleet, beside those of its server.
@@ -153,6 +154,9 @@ func (f *fleet) start(cmds []launched) error {
 	defer log.Close()
 	for _, cmd := range cmds {
 		cmd.Stdout, cmd.Stderr = log, log
+		if cmd.lost != nil {
+			cmd.Stderr = &ear{f: f, lost: cmd.lost}
+		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 		if err := cmd.Start(); err != nil {
 			return fmt.Errorf("launch brokers: %w", err)

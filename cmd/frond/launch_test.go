@@ -176,3 +176,19 @@ func TestAJoinedBrokerIsKnownAsOne(t *testing.T) {
 	require.False(t, isBroker(cmd.Process.Pid, "/elsewhere"))
 	require.False(t, isBroker(os.Getpid(), dir))
 }
+
+func TestNodesThatTheLauncherGivesUpAreNotAwaited(t *testing.T) {
+	f, report := testFleet(t, "n1", "n2", "n3")
+	report(meet.Report{UUID: "a", Host: "h", Node: "n3"})
+	e := &ear{f: f, lost: outer.SrunLost}
+	for _, text := range []string{"srun: error: n[2", "-3]: tasks 1-2: Exited with exit code 2\nslurmstepd-n2: error: execve(): /frond: No such file or directory\n"} {
+		n, err := e.Write([]byte(text))
+		require.NoError(t, err)
+		require.Equal(t, len(text), n)
+	}
+	f.lost(evLost{[]string{"n2", "n3"}})
+	n, why := f.failed()
+	require.Equal(t, 1, n, "n3 has reported in: it tells of its end itself")
+	require.ErrorContains(t, why, "node n2: no broker there has reported in; the launcher says:")
+	require.ErrorContains(t, why, "execve(): /frond: No such file")
+}

@@ -21,7 +21,7 @@ func (w *srunWay) commands(ticket string) ([]launched, error) {
 	argv := w.argv()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(outer.SrunEnviron(brokerEnviron(os.Environ())), boot.TicketEnv+"="+ticket)
-	return []launched{{Cmd: cmd, slots: allOf(w.nodes)}}, nil
+	return []launched{{Cmd: cmd, slots: allOf(w.nodes), lost: outer.SrunLost}}, nil
 }
 
 func (w *srunWay) words() []string { return []string{typedLine(w.argv())} }

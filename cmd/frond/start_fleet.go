@@ -31,6 +31,11 @@ func (s *supervisor) onFleet(ev any) {
 		s.fleet.hung(ev)
 	case evGrace:
 		s.fleet.grace(ev)
+	case evLost:
+		s.fleet.lost(ev)
+		if s.phase == starting {
+			s.reconsider()
+		}
 	case evProcEnd:
 		s.fleet.procEnded(ev)
 		if s.phase == starting {

@@ -119,3 +119,17 @@ func TestAStepOfBrokersIsKnown(t *testing.T) {
 	require.False(t, BrokersStep("7.0 frond\n7.1 frond-start\n7.batch batch\n"))
 	require.True(t, BrokersStep(""), "squeue has failed")
 }
+
+func TestNodesThatSrunGivesUpAreKnown(t *testing.T) {
+	for line, want := range map[string][]string{
+		"srun: error: n2: task 1: Exited with exit code 2":                                            {"n2"},
+		"srun: error: n[1-2]: tasks 0-1: Killed":                                                      {"n1", "n2"},
+		"srun: error: Task launch for StepId=3.0 failed on node n1: Communication connection failure": {"n1"},
+		"srun: error: Node failure on n2":                                                             {"n2"},
+		"slurmstepd-n2: error: execve(): /frond: No such file or directory":                           nil,
+		"srun: cluster configuration lacks support for cpu binding":                                   nil,
+		"srun: error: Unable to create step for job 35: More processors requested than permitted":     nil,
+	} {
+		require.Equal(t, want, SrunLost(line), line)
+	}
+}

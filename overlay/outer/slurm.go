@@ -3,6 +3,7 @@ package outer
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +175,24 @@ func Srun(nodes []string, argv ...string) []string {
 // SrunOne is the same for one process on one node, which gets this process's standard input and ends when that one does.
 func SrunOne(node string, argv ...string) []string {
 	return append([]string{"srun", "-Q", "-N", "1", "-n", "1", "-w", node, "--overlap", "--no-kill", "--cpu-bind=none", "--mpi=none", "--chdir=/", "--job-name=frond-start"}, argv...)
+}
+
+// What srun says of nodes that it gives up: "srun: error: n[1-2]: tasks 0-1: Exited with exit code 2" and the like.
+var (
+	srunEnded  = regexp.MustCompile(`^srun: error: (\S+): tasks? [0-9,-]+: `)
+	srunFailed = regexp.MustCompile(`^srun: error: Task launch for \S+ failed on node (\S+): `)
+	srunDown   = regexp.MustCompile(`^srun: error: Node failure on (\S+)`)
+)
+
+// SrunLost returns the nodes on which the task has ended, or was not started, according to a line of srun's error output.
+func SrunLost(line string) []string {
+	for _, re := range []*regexp.Regexp{srunEnded, srunFailed, srunDown} {
+		if m := re.FindStringSubmatch(line); m != nil {
+			nodes, _ := hostlist.Parse(m[1])
+			return nodes
+		}
+	}
+	return nil
 }
 
 // BrokersStep tells whether the output of `squeue -h -s -o "%i %j"` has a step that Srun started. What is no such output counts as one: nothing is known.

@@ -179,6 +179,9 @@ func (x *explanation) waiting() string {
 	case text == "":
 		return x.queueStopped()
 	case first == "needs":
+		if n := x.unseen(); n != "" {
+			return "waits for nodes that have not come up: it " + text + n
+		}
 		return "cannot run: it " + text
 	case first != "waits" && first != "is":
 		text = "waits: " + text
@@ -190,6 +193,15 @@ func (x *explanation) waiting() string {
 		return text
 	}
 	return text + x.expected()
+}
+
+// unseen tells of brokers that were to be there from the beginning and have never come (frond start --min-nodes); empty: all have.
+func (x *explanation) unseen() string {
+	rep, err := client.Call(x.ctx, x.c, api.OverlayStatus, api.Empty{})
+	if err != nil || len(rep.Members) >= rep.Size {
+		return ""
+	}
+	return fmt.Sprintf(", and %d of %d brokers never came (frond start has said which)", rep.Size-len(rep.Members), rep.Size)
 }
 
 // queueStopped explains a wait of which the scheduler does not know.

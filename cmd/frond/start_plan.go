@@ -16,6 +16,7 @@ import (
 // launchPlan says where the brokers of an instance will be, and how they get there.
 type launchPlan struct {
 	alloc   *outer.Allocation // nil: in none
+	inside  *outer.Allocation // in which this process stands, but whose other nodes are left alone
 	found   string            // for people: where this process is, and why this is done
 	local   int               // brokers of this host: ranks 0 to local-1
 	here    int               // index in nodes of this host, which the leader offers; -1 = it offers nothing
@@ -83,8 +84,7 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	case o.hosts != "" || o.launcher != "auto" && o.launcher != "local" && o.launcher != "slurm":
 		return p, o.planOthers(p)
 	case o.launcher == "local" || o.launcher == "auto" && (o.brokersGiven || a == nil || a.Nodes == nil):
-		p.planLocal()
-		return p, nil
+		return p, o.planLocal(p)
 	case o.launcher == "slurm" && (a == nil || a.Kind != "slurm"):
 		return nil, errors.New("--launcher=slurm: this process is in no allocation of Slurm (SLURM_JOB_ID is not set)")
 	case a.Kind != "slurm":
@@ -93,18 +93,34 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	return p, o.planSlurm(e, p)
 }
 
-// planLocal: all brokers are processes of this host.
-func (p *launchPlan) planLocal() {
+// planLocal: all brokers are processes of this host. If that is in an allocation, what it granted of this host is the limit all the same.
+func (o *startOptions) planLocal(p *launchPlan) error {
 	a := p.alloc
 	p.alloc = nil
 	switch {
 	case a == nil:
 		p.found = "in no allocation"
+		return nil
 	case a.Nodes == nil:
 		p.found = fmt.Sprintf("in job %s of %s: what the job has of its node is used", a.ID, schedulers[a.Kind])
-	default:
-		p.found = fmt.Sprintf("in the %s of job %s of %s, whose other nodes are left alone (--launcher, -n or --boot say so)", a.Where, a.ID, schedulers[a.Kind])
+		return nil
+	case a.Where == outer.Step && o.launcher != "local":
+		return fmt.Errorf("-n in each of the %d tasks of step %s would make %d instances: leave -n away for one instance on all nodes, or say --launcher=local, too, if so many are wanted", a.Procs, a.Step, a.Procs)
 	}
+	p.inside = a
+	p.found = fmt.Sprintf("in the %s of job %s of %s, whose other nodes are left alone (--launcher or -n say so)", a.Where, a.ID, schedulers[a.Kind])
+	if a.Kind == "slurm" && a.Here >= 0 {
+		p.threads = slurmThreads(a.Nodes)
+	}
+	return nil
+}
+
+// around is the allocation in which this process stands; nil = none.
+func (p *launchPlan) around() *outer.Allocation {
+	if p.alloc != nil && p.alloc.Nodes != nil {
+		return p.alloc
+	}
+	return p.inside
 }
 
 func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
@@ -124,6 +140,9 @@ func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 		} else {
 			p.found += "it starts a broker on each other node, and the other tasks wait for the end"
 		}
+	}
+	if a.Where == outer.Single && len(a.JobNodes) > len(a.Nodes) {
+		p.notes = append(p.notes, fmt.Sprintf("this step has one task, on one of the %d nodes of job %s: the instance has what the step has. Without srun, frond start uses all nodes", len(a.JobNodes), a.ID))
 	}
 	if a.Where == outer.Shell && os.Getenv(carriedEnv) != "" {
 		p.here = 0 // srun has said so, even where it does not name the node
@@ -166,12 +185,21 @@ func slurmThreads(nodes []string) int {
 	return outer.ThreadsPerCPU(string(out))
 }
 
+// grantedHere fills in what this host may offer where the others are left alone.
+func (p *launchPlan) grantedHere(place *meet.Place) {
+	if a := p.inside; a != nil && a.Here >= 0 {
+		p.grant(a, place, a.Here)
+	}
+}
+
 // granted fills in what a node may offer.
 func (p *launchPlan) granted(place *meet.Place, node int) {
-	a := p.alloc
-	if a == nil {
-		return
+	if p.alloc != nil {
+		p.grant(p.alloc, place, node)
 	}
+}
+
+func (p *launchPlan) grant(a *outer.Allocation, place *meet.Place, node int) {
 	if a.CPUs != nil {
 		place.Cores = max(1, a.CPUs[node]/p.threads)
 	}

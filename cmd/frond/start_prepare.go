@@ -68,7 +68,7 @@ func (s *supervisor) makeCrews(parts [][]byte) error {
 		s.crews = append(s.crews, s.link)
 		return nil
 	}
-	if a := s.plan.alloc; a != nil {
+	if a := s.plan.around(); a != nil {
 		s.info.Outer = a.ID
 	}
 	s.info.Step = s.plan.step

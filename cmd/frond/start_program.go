@@ -69,7 +69,7 @@ func (s *supervisor) programEnviron() []string {
 	if s.plan.launch != nil {
 		environ = outer.WithoutTask(environ) // it is no task of the launch
 	}
-	if a := s.plan.alloc; a != nil {
+	if a := s.plan.around(); a != nil {
 		environ = append(a.ProgramEnviron(environ), "FROND_OUTER_JOBID="+a.ID)
 	}
 	return programEnviron(environ, s.info.URI(0))

@@ -59,7 +59,9 @@ func (o *startOptions) nodes(p *launchPlan) ([]resource.Node, error) {
 		return nodes, nil
 	}
 	if p.nodes == nil {
-		host, err := hostNode(meet.Place{Oversub: o.oversub})
+		place := meet.Place{Oversub: o.oversub}
+		p.grantedHere(&place)
+		host, err := hostNode(place)
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,8 @@ type (
 	Adopt struct{ Allocs []Alloc }
 	// Hold stops (true) or resumes allocating.
 	Hold struct{ Hold bool }
+	// SetExpiration tells when the instance ends (epoch seconds; 0 = unknown): nothing is started that cannot end by then.
+	SetExpiration struct{ At float64 }
 	// Nodes changes nodes, in the order of the fields. A new node is up unless it stands in Down.
 	Nodes struct {
 		Add              []resource.Node // new, or changed in full

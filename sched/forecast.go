@@ -73,6 +73,9 @@ func (m *Machine) forecast(p *Pass, steps int) map[GroupID]float64 {
 			if !f.waitFor(g.shape) {
 				return when
 			}
+			if !f.endsInTime(g) {
+				break
+			}
 			if i == 0 {
 				when[g.ID] = f.now
 			}
@@ -91,6 +94,11 @@ func (f *forecast) waitFor(s *shape) bool {
 	}
 	f.steps--
 	return f.steps >= 0
+}
+
+// endsInTime tells whether a job of g that starts where the forecast stands ends before the instance does.
+func (f *forecast) endsInTime(g *Group) bool {
+	return f.now < f.m.expiration && (g.shape.key.endless || f.now+g.Least <= f.m.expiration)
 }
 
 func (f *forecast) fits(s *shape) bool {

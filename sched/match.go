@@ -220,7 +220,11 @@ func (p *Pass) take(n resource.NodeAlloc, res *Reservation) {
 // emit books a new allocation of g.
 func (p *Pass) emit(g *Group, a *resource.Alloc) {
 	end, known := unlimited, 0.0
-	if length := min(g.Duration, p.length); length < unlimited {
+	length := min(g.Duration, p.length)
+	if !g.shape.key.endless {
+		length = min(length, p.reach)
+	}
+	if length < unlimited {
 		end = p.now + length
 		known = end
 	}

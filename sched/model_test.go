@@ -19,6 +19,7 @@ type model struct {
 	queue map[sched.GroupID]*sched.GroupSpec
 	runs  map[uint64]sched.Alloc
 	hold  bool
+	left  float64 // until the expiration; set before it is asked
 
 	counters map[string]int64
 	needs    map[uint64]jobspec.Request // of runs
@@ -26,7 +27,7 @@ type model struct {
 
 func newModel() *model {
 	return &model{nodes: map[int]resource.Node{}, up: map[int]bool{}, queue: map[sched.GroupID]*sched.GroupSpec{}, runs: map[uint64]sched.Alloc{},
-		needs: map[uint64]jobspec.Request{}}
+		needs: map[uint64]jobspec.Request{}, left: math.Inf(1)}
 }
 
 // target is a node as constraints see it.
@@ -172,11 +173,11 @@ func (m *model) shadow(g *sched.GroupSpec, runs map[uint64]sched.Alloc, now floa
 	return math.Inf(1)
 }
 
-// order is the queue without held groups.
+// order is the queue without held groups, and without those that could not end before the expiration.
 func (m *model) order() []*sched.GroupSpec {
 	var q []*sched.GroupSpec
 	for _, g := range m.queue {
-		if g.Priority > 0 {
+		if g.Priority > 0 && m.endsInTime(g) {
 			q = append(q, g)
 		}
 	}
@@ -186,12 +187,24 @@ func (m *model) order() []*sched.GroupSpec {
 	return q
 }
 
+func (m *model) endsInTime(g *sched.GroupSpec) bool { return m.left > 0 && least(g) <= m.left }
+
+// least is the shortest duration with which a group may start; 0 = it has no limit.
+func least(g *sched.GroupSpec) float64 {
+	if g.MinLength > 0 {
+		return min(g.Duration, g.MinLength)
+	}
+	return g.Duration
+}
+
 // started books an allocation, or says what is wrong with it.
 func (m *model) started(a sched.Alloc, now float64) error {
 	g := m.queue[a.Group]
 	switch {
 	case g == nil || g.Count == 0:
 		return fmt.Errorf("group %d has no pending job", a.Group)
+	case !m.endsInTime(g) || a.End > now+m.left+1e-6:
+		return fmt.Errorf("group %d ends after the instance", a.Group)
 	case g.Priority == 0 || m.hold:
 		return fmt.Errorf("group %d is held", a.Group)
 	case g.Duration > 0 && a.End != now+g.Duration && !shortened(g, a.End-now) || g.Duration == 0 && a.End != 0:

@@ -8,8 +8,13 @@ type Pass struct {
 	allocs []Alloc
 	retry  float64 // when to come back; 0 = on the next event
 	length float64 // what starts now ends after so many seconds at the latest; +Inf = when its group says
+	reach  float64 // seconds until the instance's expiration: no group starts whose Least is longer, but for those without any limit
 	// planned: Reserve has been called, and what starts now is told to the reservation.
 	planned bool
+}
+
+func (m *Machine) newPass(now float64) *Pass {
+	return &Pass{m: m, now: now, left: m.cfg.MaxAllocs, length: unlimited, reach: m.expiration - now}
 }
 
 // Now is the time of the pass, epoch seconds.
@@ -114,13 +119,21 @@ func (e *cursorEntry) before(o *cursorEntry) bool {
 	return e.g.ID < o.g.ID
 }
 
-// Queue returns a cursor at the start of the queue.
-func (p *Pass) Queue() *Cursor {
+// Queue returns a cursor at the start of the queue, in which groups that the instance's expiration leaves no time for are left out.
+func (p *Pass) Queue() *Cursor { return p.queue(p.reach) }
+
+// queue is Queue with the groups that need no more than so many seconds, and those without a limit.
+func (p *Pass) queue(seconds float64) *Cursor {
 	c := &Cursor{m: p.m, heap: make([]cursorEntry, 0, len(p.m.shapes))}
 	for _, s := range p.m.shapes {
-		e := cursorEntry{s: s, within: unlimited}
-		e.put(first(s.root, unlimited))
-		c.heap = append(c.heap, e)
+		e := cursorEntry{s: s, within: seconds}
+		if s.key.endless {
+			e.within = unlimited
+		}
+		if g := first(s.root, e.within); g != nil {
+			e.put(g)
+			c.heap = append(c.heap, e)
+		}
 	}
 	c.order()
 	return c

@@ -41,8 +41,9 @@ type shape struct {
 }
 
 type shapeKey struct {
-	req jobspec.Request
-	c   string
+	req     jobspec.Request
+	c       string
+	endless bool // its groups have no limit at all: Least is +Inf
 }
 
 // compare orders groups as the queue does.
@@ -71,14 +72,14 @@ func (m *Machine) submit(s *GroupSpec) {
 	if g.Least = g.Duration; s.MinLength > 0 {
 		g.Least = min(g.Duration, s.MinLength)
 	}
-	g.shape = m.shapeOf(s.Request, s.Constraint)
+	g.shape = m.shapeOf(s.Request, s.Constraint, g.Least == unlimited)
 	g.shape.refs++
 	m.groups[g.ID] = g
 	m.enqueue(g)
 }
 
-func (m *Machine) shapeOf(req jobspec.Request, c *jobspec.Constraint) *shape {
-	key := shapeKey{req, c.Key()}
+func (m *Machine) shapeOf(req jobspec.Request, c *jobspec.Constraint, endless bool) *shape {
+	key := shapeKey{req, c.Key(), endless}
 	s := m.byKey[key]
 	if s == nil {
 		s = &shape{key: key, need: resource.NeedOf(req), constraint: c, place: -1, inv: m.inv}
@@ -123,9 +124,13 @@ func (m *Machine) dequeue(g *Group) {
 func (m *Machine) drop(g *Group) {
 	m.dequeue(g)
 	delete(m.groups, g.ID)
-	if g.shape.refs--; g.shape.refs == 0 {
-		m.dropCond(g.shape.cond)
-		delete(m.byKey, g.shape.key)
+	m.leaveShape(g.shape)
+}
+
+func (m *Machine) leaveShape(s *shape) {
+	if s.refs--; s.refs == 0 {
+		m.dropCond(s.cond)
+		delete(m.byKey, s.key)
 	}
 }
 

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/frond-hpc/frond/jobspec"
@@ -26,8 +27,8 @@ type Reason struct {
 // Reasons explains why groups wait: those named that are in the queue, or without names the first ReasonLimit in queue order, then
 // held ones. With detail it counts what is ahead, and looks further. It changes nothing.
 func (m *Machine) Reasons(now float64, ids []GroupID, detail bool) []Reason {
-	p := &Pass{m: m, now: now, length: unlimited}
-	x := &explainer{m: m, head: m.head(p), detail: detail, texts: make(map[*shape]string)}
+	p := m.newPass(now)
+	x := &explainer{m: m, left: p.reach, head: m.head(p), detail: detail, texts: make(map[*shape]string)}
 	groups := m.asked(p, ids)
 	out := make([]Reason, len(groups))
 	steps := forecastSteps
@@ -70,7 +71,7 @@ func (m *Machine) asked(p *Pass, ids []GroupID) []*Group {
 	if len(ids) > 0 {
 		return groups
 	}
-	q := p.Queue()
+	q := p.queue(unlimited)
 	for g := q.Next(); g != nil && len(groups) < ReasonLimit; g = q.Next() {
 		groups = append(groups, g)
 	}
@@ -85,7 +86,7 @@ func (m *Machine) ahead(p *Pass, groups []*Group) map[*Group]int {
 			wanted[g] = -1
 		}
 	}
-	q, before, open := p.Queue(), 0, len(wanted)
+	q, before, open := p.queue(unlimited), 0, len(wanted)
 	for g := q.Next(); g != nil && open > 0; g = q.Next() {
 		if _, ok := wanted[g]; ok {
 			wanted[g] = before
@@ -100,6 +101,7 @@ func (m *Machine) ahead(p *Pass, groups []*Group) map[*Group]int {
 type explainer struct {
 	m      *Machine
 	head   *Group
+	left   float64 // seconds until the instance's expiration
 	detail bool
 	ahead  map[*Group]int
 	texts  map[*shape]string // empty: there is room
@@ -114,6 +116,10 @@ func (x *explainer) reason(g *Group) string {
 		return "is held"
 	case x.m.hold:
 		return "scheduling is stopped"
+	case x.left <= 0:
+		return "waits for another allocation: this instance is at its end, and starts nothing more"
+	case g.Least > x.left && !s.key.endless:
+		return fmt.Sprintf("waits for another allocation: it needs %s, and this instance ends in %s", jobspec.FormatFSD(g.Least), leftText(x.left))
 	}
 	text, known := x.texts[s]
 	if !known {
@@ -182,6 +188,15 @@ func (x *explainer) missing(s *shape, in *resource.Index) (what, have string) {
 		what += " where a node " + resource.Describe(s.constraint)
 	}
 	return what, have
+}
+
+// leftText is a time that is left, rounded down.
+func leftText(s float64) string {
+	unit := 60.0
+	if s < 2*unit {
+		unit = 1
+	}
+	return jobspec.FormatFSD(math.Floor(s/unit) * unit)
 }
 
 func plural(n int, word string) string {

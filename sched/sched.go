@@ -60,6 +60,7 @@ type Machine struct {
 	ends    endList
 
 	hold         bool
+	expiration   float64 // of the instance; +Inf = unknown
 	wakeAt       float64 // a Wake for a pass is out; 0 = none
 	grown        uint64  // counts changes by which free room may have grown
 	topology     uint64  // counts changes of nodes
@@ -85,7 +86,7 @@ func New(cfg Config) *Machine {
 		cfg.Patience = 60
 	}
 	m := &Machine{cfg: cfg, inv: resource.NewInventory(), groups: make(map[GroupID]*Group), byKey: make(map[shapeKey]*shape),
-		conds: make(map[string]*cond), adopted: make(map[uint64]uint32), grown: 1, topology: 1}
+		conds: make(map[string]*cond), adopted: make(map[uint64]uint32), grown: 1, topology: 1, expiration: unlimited}
 	m.counts.define(cfg.Counters)
 	return m
 }
@@ -115,6 +116,8 @@ func (m *Machine) Step(now float64, event any) []any {
 		out = m.adopt(e.Allocs)
 	case Hold:
 		m.hold = e.Hold
+	case SetExpiration:
+		m.setExpiration(e)
 	case Nodes:
 		out = m.changeNodes(e)
 	case RunPass:
@@ -136,10 +139,10 @@ func (m *Machine) wake(now float64, out []any) []any {
 
 func (m *Machine) pass(now float64) []any {
 	m.wakeAt = 0
-	if m.hold || len(m.shapes) == 0 || m.inv.Free().Cores() == 0 {
+	if m.hold || now >= m.expiration || len(m.shapes) == 0 || m.inv.Free().Cores() == 0 {
 		return nil
 	}
-	p := &Pass{m: m, now: now, left: m.cfg.MaxAllocs, length: unlimited}
+	p := m.newPass(now)
 	m.cfg.Policy.Pass(p)
 	var out []any
 	if len(p.allocs) > 0 {

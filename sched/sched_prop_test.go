@@ -24,6 +24,7 @@ type run struct {
 	nextID sched.GroupID
 	easy   bool
 	limit  int
+	ends   float64 // of the instance; +Inf = unknown
 }
 
 func TestEasyAgreesWithTheModel(t *testing.T) {
@@ -35,7 +36,7 @@ func TestFCFSAgreesWithTheModel(t *testing.T) {
 }
 
 func drive(t *rapid.T, p sched.Policy, isEasy bool) {
-	r := &run{T: t, book: newModel(), now: 1000, easy: isEasy, limit: rapid.SampledFrom([]int{3, 1000}).Draw(t, "limit")}
+	r := &run{T: t, book: newModel(), now: 1000, ends: math.Inf(1), easy: isEasy, limit: rapid.SampledFrom([]int{3, 1000}).Draw(t, "limit")}
 	r.book.counters = map[string]int64{"a": rapid.Int64Range(1, 4).Draw(t, "a"), "b": 2}
 	r.m = sched.New(sched.Config{Policy: p, MaxAllocs: r.limit, Counters: resource.Counters{{Name: "a", N: r.book.counters["a"]}, {Name: "b", N: 2}}})
 	for i := range rapid.IntRange(1, 5).Draw(t, "nodes") {
@@ -69,7 +70,7 @@ func (r *run) addNode(i int) {
 }
 
 func (r *run) event() {
-	switch op := rapid.IntRange(0, 12).Draw(r.T, "op"); op {
+	switch op := rapid.IntRange(0, 13).Draw(r.T, "op"); op {
 	case 0, 1, 2, 3:
 		r.submit()
 	case 4, 5, 6:
@@ -102,6 +103,13 @@ func (r *run) event() {
 		}
 	case 12:
 		r.now += 1
+	case 13:
+		at := rapid.SampledFrom([]float64{0, -1, 4, 20, 60, 200}).Draw(r.T, "expiration")
+		if r.ends = math.Inf(1); at != 0 {
+			at += r.now
+			r.ends = at
+		}
+		r.step(sched.SetExpiration{At: at})
 	}
 }
 
@@ -211,6 +219,7 @@ func (r *run) step(ev any) {
 
 // pass runs passes until the machine wants no more, and looks at what was started and what was not.
 func (r *run) pass() {
+	r.book.left = r.ends - r.now
 	reasons := r.m.Reasons(r.now, nil, true)
 	require.NoError(r.T, r.m.Check())
 	_ = reasons
@@ -289,15 +298,11 @@ func (r *run) checkEasy(before map[uint64]sched.Alloc, order []*sched.GroupSpec,
 	promised := r.book.shadow(head, before, r.now)
 	require.LessOrEqual(r.T, r.book.shadow(head, r.book.runs, r.now), promised, "group %d is delayed", head.ID)
 	for _, g := range r.book.order() {
-		least := g.Duration
-		if g.MinLength > 0 {
-			least = min(least, g.MinLength)
-		}
-		if g != head && least > 0 && least <= promised-r.now {
+		if g != head && least(g) > 0 && least(g) <= promised-r.now {
 			require.False(r.T, r.book.fits(g, r.book.runs), "group %d could go before %d", g.ID, head.ID)
 		}
 	}
-	if est := r.m.Reasons(r.now, []sched.GroupID{head.ID}, false)[0].Estimate; !math.IsInf(promised, 1) {
+	if est := r.m.Reasons(r.now, []sched.GroupID{head.ID}, false)[0].Estimate; !math.IsInf(promised, 1) && promised+least(head) <= r.ends && promised < r.ends {
 		require.LessOrEqual(r.T, est, promised)
 		require.Positive(r.T, est)
 	}

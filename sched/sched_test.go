@@ -387,3 +387,25 @@ func TestIdsOfEndedAllocationsEndNothing(t *testing.T) {
 	require.Equal(t, 1, b.m.Running())
 	require.NotEqual(t, b.ids[1], b.ids[2])
 }
+
+func TestNothingStartsThatCannotEndBeforeTheInstance(t *testing.T) {
+	core := request(0, 1, 1)
+	for _, p := range []sched.Policy{easy.Policy{}, fcfs.Policy{}} {
+		b := newBed(t, sched.Config{Policy: p}, nodes(1, 8)...)
+		short := job(6, core, 7200)
+		short.MinLength = 500
+		require.Empty(t, b.do(sched.SetExpiration{At: b.now + 1200}))
+		require.Equal(t, "2@0:0 3@0:1 4@0:2 6@0:3", b.do(submit(job(1, core, 3600), job(2, core, 1200), job(3, core, 60), job(4, core, 0), job(5, core, 1201), short)),
+			"%s: what has no limit may start, what is too long blocks nobody", p.Name())
+		require.Equal(t, "waits for another allocation: it needs 1h, and this instance ends in 20m", b.reason(1))
+		b.now += 1000
+		require.Equal(t, "8@0:4", b.do(submit(job(7, core, 300), job(8, core, 200))))
+		require.Equal(t, "waits for another allocation: it needs 5m, and this instance ends in 3m", b.reason(7))
+		require.Equal(t, "7@0:5", b.do(sched.SetExpiration{At: b.now + 400}), "the end was put off")
+		require.Equal(t, "5@0:6", b.do(sched.SetDuration{ID: 5, Duration: 0}))
+		b.now += 400
+		require.Empty(t, b.do(submit(job(9, core, 0), job(10, core, 1))))
+		require.Contains(t, b.reason(9), "this instance is at its end")
+		require.Equal(t, "1@0:7", b.do(sched.SetExpiration{}))
+	}
+}

@@ -10,6 +10,12 @@ func (m *Machine) setDuration(e SetDuration) {
 	if g.Duration = e.Duration; g.Duration <= 0 {
 		g.Duration = unlimited
 	}
+	g.Least = g.Duration
+	if old := g.shape; old.key.endless != (g.Least == unlimited) {
+		g.shape = m.shapeOf(old.key.req, old.constraint, g.Least == unlimited)
+		g.shape.refs++
+		m.leaveShape(old)
+	}
 	m.enqueue(g)
 	m.grown++ // what did not fit before a reservation may now
 }
@@ -24,5 +30,13 @@ func (m *Machine) setEnd(e SetEnd) {
 		}
 	}
 	m.ends = endList{} // is made anew when it is asked for
+	m.plan.valid = false
+}
+
+// setExpiration moves the end of the instance.
+func (m *Machine) setExpiration(e SetExpiration) {
+	if m.expiration = e.At; e.At <= 0 {
+		m.expiration = unlimited
+	}
 	m.plan.valid = false
 }

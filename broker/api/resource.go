@@ -17,6 +17,18 @@ type NodesChanged struct {
 	Undrained []int
 }
 
+// Expiration is the notice with which the resource service tells "sched" and "job" when the instance ends (epoch seconds; 0 = unknown).
+type Expiration struct{ At float64 }
+
+// ExpirationUpdate, to "resource": when the instance ends, as its supervisor knows it: nothing is started any more that cannot end by then.
+// It ends nothing by itself.
+var ExpirationUpdate = rpc.Method[ExpirationReq, Empty]{Topic: "resource.expiration-update", Idempotent: true}
+
+// ExpirationReq is the time, in epoch seconds; 0 = unknown.
+type ExpirationReq struct {
+	Expiration float64 `msgpack:"expiration"`
+}
+
 // The protocol between "job" (caller) and "sched", by notices on the leader, all values immutable:
 //
 //	job → sched   SchedSubmit   groups of identical requests join the queue (count more of an existing group adds to it)
@@ -133,6 +145,8 @@ type (
 	ResourceStatusRep struct {
 		Nodes    []NodeStatus `msgpack:"nodes"`
 		Counters []CounterUse `msgpack:"counters,omitempty"`
+		// Expiration is when the instance ends, epoch seconds; 0 = unknown.
+		Expiration float64 `msgpack:"expiration,omitempty"`
 	}
 	// NodeStatus is one node.
 	NodeStatus struct {
@@ -146,7 +160,7 @@ type (
 )
 
 // ResourceEvents streams what happened to nodes since this leader began: online, offline, drain, undrain, each with idset, nodelist and, of a
-// drain, reason. With Follow an empty list marks the end of what was, and more comes as it happens.
+// drain, reason; and resource-update with expiration, when the instance's end has become known or has changed. With Follow an empty list marks the end of what was, and more comes as it happens.
 var ResourceEvents = rpc.Method[ResourceEventsReq, ResourceEventsRep]{Topic: "resource.eventlog", Stream: true, Idempotent: true}
 
 type (

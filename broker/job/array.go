@@ -148,6 +148,7 @@ type elem struct {
 	signaled bool     // the other parts were told to end
 	fails    int      // attempts that failed, for --retries
 	wants    bool     // waits for its parameters
+	warned   bool     // of the instance's end
 	params   []string // until all parts are sent
 	after    []posted // of epilogs: they stand behind finish
 }

@@ -194,6 +194,7 @@ const (
 	timeBegin                   // a begin-time has come
 	timeLookup                  // a lookup that failed is tried again
 	timeExit                    // the exit timeout of a job on several brokers
+	timeWarn                    // jobs are to be warned of the instance's end
 )
 
 func (t timers) Len() int           { return len(t) }
@@ -230,6 +231,8 @@ func (m *Machine) runTimers() {
 			m.lookAgain(t.run)
 		case timeExit:
 			m.exitOver(t.run)
+		case timeWarn:
+			m.warn()
 		}
 	}
 }

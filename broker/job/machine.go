@@ -49,7 +49,9 @@ type Machine struct {
 	failing   []*array // arrays in which too many elements failed
 	logs      []*array // arrays whose log is to be written
 	none      extra    // of all arrays that have nothing of it
-	uneven    []*array // arrays of which the scheduler may have to be asked for more or fewer
+	// expiration is when the instance ends (epoch seconds, 0 = unknown), warnAt when jobs are to be warned of it next, 0 = not.
+	expiration, warnAt float64
+	uneven             []*array // arrays of which the scheduler may have to be asked for more or fewer
 }
 
 // Totals counts elements. Failed are all that did not complete. Purged ones are not among the others.
@@ -96,7 +98,7 @@ type ending struct {
 // New makes a machine from what the store holds.
 func New(cfg Config) (*Machine, *Actions, error) {
 	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
-		ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1}
+		ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1, expiration: cfg.Expiration}
 	m.none.shared = true
 	m.begin(cfg.Now)
 	if m.unlisted = cfg.Branch; cfg.Branch {
@@ -143,6 +145,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onReported(ev)
 	case Raised:
 		m.onRaised(ev)
+	case Expires:
+		m.onExpires(ev)
 	case Signalled:
 		m.onSignalled(ev)
 	case Changed:

@@ -64,6 +64,7 @@ func (m *Machine) partStarted(e *elem, p *part, t float64) {
 	e.started = true
 	m.tellBegun(e)
 	m.tellParent(e)
+	m.warnLater(e)
 	e.log.add(evStart, max(t, e.log.last), nil)
 	m.touch(e)
 }

@@ -164,6 +164,8 @@ type (
 		Array  jobspec.ID
 		Lo, Hi int
 	}
+	// Expires: when the instance ends (epoch seconds, 0 = unknown) has become known or has changed.
+	Expires struct{ At float64 }
 	// Signalled: send a signal to running elements.
 	Signalled struct {
 		Targets []Target
@@ -369,6 +371,8 @@ type Config struct {
 	Parse func(json []byte) (*jobspec.Jobspec, error)
 	// Branch: this is one. Its elements, with their ids, come from its parent, and it holds those alone that it was given.
 	Branch bool
+	// Expiration is when the instance ends, epoch seconds; 0 = unknown.
+	Expiration float64
 }
 
 // LeaseMargin is added to the lease before an element of a silent broker is started elsewhere.

@@ -69,11 +69,7 @@ func (s *Service) activeInfo(key string, v *job.View) (string, error) {
 		if v.Res == nil {
 			return "", wire.Errorf(wire.NotFound, "%v has no resources yet", v.ID)
 		}
-		exp := 0.0
-		if v.Limit > 0 {
-			exp = v.Fold.TRun + v.Limit
-		}
-		return string(resource.EncodeAlloc(v.Res, s.inv.Node, v.Fold.TRun, exp, v.Spec.Job.Request.TotalSlots())), nil
+		return string(resource.EncodeAlloc(v.Res, s.inv.Node, v.Fold.TRun, s.m.Expiration(v), v.Spec.Job.Request.TotalSlots())), nil
 	}
 	return "", badKey(key)
 }

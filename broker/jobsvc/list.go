@@ -230,9 +230,7 @@ func (s *Service) active(v *job.View) api.JobInfo {
 	}
 	if v.Res != nil {
 		info.TRun = v.Fold.TRun
-		if v.Limit > 0 {
-			info.Expiration = v.Fold.TRun + v.Limit
-		}
+		info.Expiration = s.m.Expiration(v)
 		s.placed(&info, v.Res)
 	}
 	setException(&info, v.Fold.Exc)

@@ -34,6 +34,8 @@ type Config struct {
 	Version  string          // of this program, which child instances must share; "" = any
 	// Branch: this instance is one. Its jobs come from its parent.
 	Branch bool
+	// Expiration is when the instance ends, epoch seconds; 0 = unknown (so far).
+	Expiration float64
 }
 
 // Service is the service "job". It implements reactor.Service.
@@ -70,7 +72,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Window <= 0 {
 		cfg.Window = 2 * time.Millisecond
 	}
-	m, first, err := job.New(job.Config{Loaded: cfg.Loaded, Lease: cfg.Lease, Now: cfg.Now, Parse: cfg.parse, Branch: cfg.Branch})
+	m, first, err := job.New(job.Config{Loaded: cfg.Loaded, Lease: cfg.Lease, Now: cfg.Now, Parse: cfg.parse, Branch: cfg.Branch, Expiration: cfg.Expiration})
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +140,8 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.step(job.Denied{Array: jobspec.ID(in.ID), Reason: in.Reason})
 	case api.NodesChanged:
 		s.onNodes(in)
+	case api.Expiration:
+		s.step(job.Expires{At: in.At})
 	case api.Membership:
 		s.onMembership(in)
 	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder:

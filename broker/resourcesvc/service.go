@@ -6,6 +6,7 @@
 package resourcesvc
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ import (
 type Config struct {
 	Drains  []resource.Drain // what the store holds
 	Durable bool             // the driver carries out *resource.DrainCommit
+	// Expiration is when the instance ends, epoch seconds; 0 = unknown (so far). "sched" and "job" have it from their own configuration.
+	Expiration float64
 }
 
 // Service is the service "resource".
@@ -110,12 +113,39 @@ func (s *Service) request(now time.Time, r *rpc.Request, out *reactor.Out) error
 			s.log.open(r, req.Follow, out)
 		}
 		return err
+	case api.ExpirationUpdate.Topic:
+		req, err := api.ExpirationUpdate.Decode(r)
+		if err == nil {
+			err = s.expire(now, req.Expiration, out)
+		}
+		if err == nil {
+			out.Reply(r, api.Empty{})
+		}
+		return err
 	case api.ResourceBarrier.Topic:
 		out.Reply(r, api.Empty{})
 		return nil
 	}
 	return wire.Errorf(wire.NoMethod, "service resource has no method %q", r.Topic)
 }
+
+// expire notes when the instance ends, and tells of it.
+func (s *Service) expire(now time.Time, at float64, out *reactor.Out) error {
+	if at != at || at < 0 || at > maxExpiration {
+		return wire.Errorf(wire.Invalid, "expiration %v is no time in seconds since 1970", at)
+	}
+	if at == s.cfg.Expiration {
+		return nil
+	}
+	s.cfg.Expiration = at
+	out.Notify("sched", api.Expiration{At: at})
+	out.Notify("job", api.Expiration{At: at})
+	s.log.add(out, api.Event{Timestamp: float64(now.UnixMicro()) / 1e6, Name: "resource-update", Context: fmt.Sprintf(`{"expiration":%.6f}`, at)})
+	return nil
+}
+
+// maxExpiration is the last second of the year 9999.
+const maxExpiration = 253402300799
 
 // change carries out a drain or undrain, tells of it, and answers when it is durable.
 func (s *Service) change(now time.Time, r *rpc.Request, out *reactor.Out, m rpc.Method[api.DrainReq, api.Empty], do func(api.DrainReq, *api.NodesChanged) error) error {
@@ -167,7 +197,7 @@ func (s *Service) response(r *rpc.Response, out *reactor.Out) {
 	for _, u := range rep.Used {
 		used[u.Node] = u
 	}
-	out.Reply(req, api.ResourceStatusRep{Nodes: s.book.status(used), Counters: rep.Counters})
+	out.Reply(req, api.ResourceStatusRep{Nodes: s.book.status(used), Counters: rep.Counters, Expiration: s.cfg.Expiration})
 }
 
 var _ reactor.Service = (*Service)(nil)

@@ -1,6 +1,7 @@
 package resourcesvc
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -277,4 +278,18 @@ func TestEventsOfNodesAreTold(t *testing.T) {
 	tell(r.in(api.Membership{Rank: 1, State: "left", UUID: "u"}))
 	require.Equal(t, []string{`online {"idset":"1-2","nodelist":"n[1-2]"}`, `drain {"idset":"1-2","nodelist":"n[1-2]","reason":"x"}`,
 		`offline {"idset":"1-2","nodelist":"n[1-2]"}`}, names)
+}
+
+func TestTheExpirationIsToldOnceAndShown(t *testing.T) {
+	r := newRig(t)
+	update := func(at float64) []any {
+		return r.in(&rpc.Request{Topic: api.ExpirationUpdate.Topic, Tag: 5, Body: rpc.Payload{Value: api.ExpirationReq{Expiration: at}}})
+	}
+	items := update(1234)
+	require.Contains(t, items, reactor.Notify{To: "sched", Notice: api.Expiration{At: 1234}})
+	require.Contains(t, items, reactor.Notify{To: "job", Notice: api.Expiration{At: 1234}})
+	require.Len(t, update(1234), 1, "only the answer")
+	require.NotNil(t, update(math.Inf(1))[0].(reactor.Answer).Err)
+	require.NotNil(t, update(-1)[0].(reactor.Answer).Err)
+	require.Equal(t, `{"expiration":1234.000000}`, r.s.log.events[0].Context)
 }

@@ -26,6 +26,8 @@ type Config struct {
 	Depth  int    // of easy: groups looked at behind the first that waits; 0 = all
 	// Counters are the instance's named counters.
 	Counters resource.Counters
+	// Expiration is when the instance ends, epoch seconds; 0 = unknown (so far).
+	Expiration float64
 }
 
 // PolicyNames are the policies that Config knows, the default first.
@@ -51,11 +53,13 @@ type Service struct {
 	m   *sched.Machine
 	now time.Time
 	out *reactor.Out
+
+	expiration float64 // at start
 }
 
 // New makes the service. A policy that Config.Valid refuses is taken as the default.
 func New(cfg Config) *Service {
-	return &Service{m: sched.New(sched.Config{Policy: cfg.policy(), Counters: cfg.Counters, ExactRunning: exactRunning})}
+	return &Service{expiration: cfg.Expiration, m: sched.New(sched.Config{Policy: cfg.policy(), Counters: cfg.Counters, ExactRunning: exactRunning})}
 }
 
 // exactRunning keeps a pass behind a waiting head under some 50 µs: with more allocations running, the reservation may be 0.1 s old.
@@ -71,6 +75,10 @@ func (s *Service) Machine() *sched.Machine { return s.m }
 func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	s.now, s.out = now, out
 	switch in := in.(type) {
+	case reactor.Start:
+		if s.expiration > 0 {
+			s.step(sched.SetExpiration{At: s.expiration})
+		}
 	case reactor.Wake:
 		s.step(sched.RunPass{})
 	case api.SchedSubmit:
@@ -90,6 +98,8 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.step(sched.Hold{Hold: in.Hold})
 	case api.SchedAdopt:
 		s.step(sched.Adopt{Allocs: fromAPI(in.Allocs)})
+	case api.Expiration:
+		s.step(sched.SetExpiration{At: in.At})
 	case api.NodesChanged:
 		s.step(sched.Nodes{Add: in.Add, Up: in.Up, Down: in.Down, Remove: in.Remove})
 	case *rpc.Request:

@@ -174,3 +174,13 @@ func TestAWakeIsNeverTooEarlyByRounding(t *testing.T) {
 		}
 	}
 }
+
+func TestTheExpirationReachesTheMachine(t *testing.T) {
+	r := newRig(t, Config{Expiration: 1600}, 4)
+	r.in(reactor.Start{})
+	long := group(1, jobspec.Request{Slots: 1, Cores: 1}, 1)
+	long.Groups[0].Duration = 3600
+	long.Groups[0].Order = 7
+	require.Empty(t, r.allocs(r.in(long)))
+	require.Len(t, r.allocs(r.in(api.Expiration{At: 4600})), 1)
+}

@@ -175,7 +175,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
 		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Drain: p.info.Drain, Counters: counters, Queues: queues,
-		Purge: purgeLimits(p.info), Version: version})
+		Purge: purgeLimits(p.info), Version: version, Expiration: p.info.Expiration})
 	if err != nil {
 		return err
 	}
@@ -186,8 +186,8 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	cfg.Services = append(cfg.Services,
 		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
 		broker.ServiceSpec{Service: keys, Driver: st, Await: true},
-		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters})},
-		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{Drains: st.Drains(), Durable: true}), Driver: st})
+		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters, Expiration: p.info.Expiration})},
+		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{Drains: st.Drains(), Durable: true, Expiration: p.info.Expiration}), Driver: st})
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (x *explanation) waiting() string {
 	if strings.Contains(text, "offline or drained") {
 		text += x.absent()
 	}
-	if text == "is about to start" {
+	if text == "is about to start" || strings.HasPrefix(text, "waits for another allocation") {
 		return text
 	}
 	return text + x.expected()
@@ -272,7 +272,11 @@ func (x *explanation) absent() string {
 func (x *explanation) running() string {
 	j := &x.rep.Job
 	text := fmt.Sprintf("has been running for %s on %s", roundFSD(float64(x.now.UnixNano())/1e9-j.TRun), j.Nodelist)
-	if j.Expiration > 0 {
+	switch {
+	case j.Expiration == 0:
+	case j.Duration == 0 || j.TRun+j.Duration > j.Expiration+1:
+		text += fmt.Sprintf("; the instance ends at %s", x.clock(j.Expiration))
+	default:
 		text += fmt.Sprintf("; its time limit ends it at %s", x.clock(j.Expiration))
 	}
 	return text

@@ -16,8 +16,8 @@ func newJobTimeleftCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "timeleft [-H] [JOBID]",
 		Short: "Print how long a running job may run on",
-		Long: `Print the seconds that are left until the time limit of a running job, 4294967295 (with -H: infinity) where it has
-none. Within a job JOBID may be left out.
+		Long: `Print the seconds that are left until a running job reaches its time limit, or the instance ends, whichever is sooner;
+4294967295 (with -H: infinity) where neither is known. Within a job JOBID may be left out.
 
 Exit codes: 0, or 1 when the job does not run.`,
 		Example: "  frond job timeleft -H f2Gk",

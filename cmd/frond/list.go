@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -25,7 +26,8 @@ func newListCmd(e *env) *cobra.Command {
   silent    its leader does not answer
   remote    it is on another host, nothing is known from here (--instance ssh://HOST/NAME reaches it)
 
-JOBS are those that wait and those that run. IN is the allocation of another scheduler in which the instance was started.
+JOBS are those that wait and those that run. IN is the allocation of another scheduler in which the instance was started, LEFT how long
+jobs may still run there, where that is known.
 What instances left that are surely dead is cleared: their entries and run directories. State directories stay.
 
 Exit codes: 0, or 1 when the list cannot be read.`,
@@ -53,6 +55,8 @@ type listed struct {
 	TCP      string  `json:"tcp,omitempty"`
 	Outer    string  `json:"allocation,omitempty"`
 	StateDir string  `json:"statedir,omitempty"`
+	// Expiration is when it ends, epoch seconds; 0 = unknown.
+	Expiration float64 `json:"expiration,omitempty"`
 }
 
 func listInstances(ctx context.Context, e *env, asJSON bool) error {
@@ -77,6 +81,11 @@ func listInstances(ctx context.Context, e *env, asJSON bool) error {
 func writeInstances(w io.Writer, rows []listed) error {
 	now := float64(time.Now().UnixMicro()) / 1e6
 	var cells [][]any
+	head := "NAME HOST AGE NODES JOBS STATE IN"
+	ends := slices.ContainsFunc(rows, func(r listed) bool { return r.Expiration > 0 })
+	if ends {
+		head += " LEFT"
+	}
 	for _, r := range rows {
 		nodes := fmt.Sprint(r.Nodes)
 		if r.State == "degraded" {
@@ -87,8 +96,19 @@ func writeInstances(w io.Writer, rows []listed) error {
 			jobs = fmt.Sprintf("%d+%d", r.Pending, r.Running)
 		}
 		cells = append(cells, []any{r.Name, r.Host, ageText(now - r.Start), nodes, jobs, r.State, cmp.Or(r.Outer, "-")})
+		if last := len(cells) - 1; ends {
+			cells[last] = append(cells[last], cmp.Or(leftFor(r.Expiration, now), "-"))
+		}
 	}
-	return columns(w, "NAME HOST AGE NODES JOBS STATE IN", cells)
+	return columns(w, head, cells)
+}
+
+// leftFor is the time from now until t as ageText has it; empty if t is unknown.
+func leftFor(t, now float64) string {
+	if t == 0 {
+		return ""
+	}
+	return ageText(t - now)
 }
 
 // liveEntries clears the entries and run directories of dead instances, and returns the rest.
@@ -115,7 +135,7 @@ func liveEntries(e *env, reg boot.Registry) ([]boot.Entry, error) {
 // look asks an instance how it is.
 func look(ctx context.Context, e *env, entry boot.Entry) listed {
 	l := listed{Name: entry.Name, Host: entry.Host, PID: entry.PID, Start: entry.Start, Nodes: entry.Size, URI: entry.URI,
-		TCP: entry.TCP, Outer: entry.Outer, StateDir: entry.StateDir, State: "remote"}
+		TCP: entry.TCP, Outer: entry.Outer, StateDir: entry.StateDir, Expiration: entry.Expiration, State: "remote"}
 	here := boot.Self()
 	uri, err := reach(entry, here)
 	if err != nil {

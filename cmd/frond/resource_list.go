@@ -167,7 +167,7 @@ func newResourceInfoCmd(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info [-s STATES] [-q QUEUE] [-i TARGETS]",
 		Short: "Print how many nodes, cores and gpus there are",
-		Long: `Print how many nodes, cores and gpus there are, in one line.
+		Long: `Print how many nodes, cores and gpus there are, in one line, and for how long, where the instance's end is known.
 
 Exit codes: 0, or 1 when the instance does not answer.`,
 		Example: "  frond resource info -s free",
@@ -177,11 +177,11 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			nodes, err := nodeStatus(cmd.Context(), e, choice)
+			rep, err := resourceStatus(cmd.Context(), e, choice)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(e.stdout, resourceInfo(nodes, wanted))
+			_, err = fmt.Fprintln(e.stdout, resourceInfo(rep.Nodes, wanted)+leftText(", ", rep.Expiration))
 			return err
 		},
 	}

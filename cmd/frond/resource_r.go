@@ -25,11 +25,11 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			status, err := nodeStatus(cmd.Context(), e, choice)
+			rep, err := resourceStatus(cmd.Context(), e, choice)
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(e.stdout, string(resource.EncodeNodes(nodesIn(status, wanted)))+"\n")
+			_, err = io.WriteString(e.stdout, string(resource.EncodeR(resource.R{Nodes: nodesIn(rep.Nodes, wanted), Expiration: rep.Expiration}))+"\n")
 			return err
 		},
 	}

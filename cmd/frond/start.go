@@ -54,6 +54,7 @@ type startOptions struct {
 	checkOnly      bool // --check
 	brokersGiven   bool // -n was
 	spread         bool // brokers are on several hosts
+	end            endOptions
 	command        []string
 	stay           bool        // without a command: until it is ended
 	child          *childStart // it is a job of another instance; nil = it is not
@@ -125,6 +126,7 @@ func (o *startOptions) flagsOf(f *pflag.FlagSet) {
 	f.StringVar(&o.onExit, "on-exit", "wait", "jobs that are active when the command ends: wait, cancel, or keep (in --statedir)")
 	f.StringVar(&o.listen, "listen", "", "take clients on `tcp://HOST:PORT` too, that have the certificate (port 0: a free one)")
 	o.launchFlags(f)
+	o.end.flags(f)
 	f.IntVar(&o.ready, "ready-fd", 0, "")
 	f.BoolVar(&o.unlisted, "unlisted", false, "do not let others find it")
 	for _, name := range []string{"ready-fd", "unlisted", "test-size", "recovery", "fake-resources"} {
@@ -178,6 +180,9 @@ func (o *startOptions) check() error {
 		return fmt.Errorf("--inactive-num-limit=%d: must be 0 or more", o.inactiveNum)
 	}
 	if err := o.checkListen(); err != nil {
+		return err
+	}
+	if err := o.end.check(); err != nil {
 		return err
 	}
 	if err := o.checkLaunch(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -84,6 +85,8 @@ type supervisor struct {
 	clients    context.Context // of the goroutines that talk to the leader
 	shown      bool            // a progress line stands on the terminal
 	told       bool            // that jobs are active
+	end        endWatch
+	expires    atomic.Pointer[float64] // what the leader is told, as the last one knows it
 }
 
 // run supervises until everything has ended, and returns the command's exit code.
@@ -94,6 +97,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	s.clients = clients
 	stop := s.catchSignals()
 	defer stop()
+	s.watchEnd()
 	s.startAll()
 	for !s.done() {
 		s.step(<-s.events)
@@ -137,6 +141,12 @@ func (s *supervisor) step(ev any) {
 		s.onBrokerGone(ev)
 	case evRefused:
 		s.fail(ev.err)
+	case evEnd:
+		s.onEnd(ev)
+	case evEndUnknown:
+		s.say("when the allocation ends is not known (--time-limit says it): %v", ev.err)
+	case evTimeUp:
+		s.onTimeUp()
 	default:
 		s.onFleet(ev)
 	}
@@ -190,7 +200,9 @@ func (s *supervisor) waitFor(count int) {
 	go func() {
 		ctx, cancel := context.WithDeadline(s.clients, s.limit)
 		defer cancel()
-		s.events <- evOnline{count, waitOnline(ctx, s.info, count, s.leaderUp, func(n int) { s.events <- evStarted{n, count} })}
+		err := waitOnline(ctx, s.info, count, s.leaderUp, func(n int) { s.events <- evStarted{n, count} })
+		s.firstAnswer(ctx)
+		s.events <- evOnline{count, err}
 	}()
 }
 
@@ -306,6 +318,11 @@ func (s *supervisor) onSignal(sig os.Signal) {
 		s.hasten()
 		return
 	}
+	s.endBy(num, programGrace)
+}
+
+// endBy begins the end by a signal: the program gets it, and some time.
+func (s *supervisor) endBy(num syscall.Signal, grace time.Duration) {
 	s.code = 128 + int(num)
 	s.keep = s.keepsOn(num)
 	if s.phase != running || s.program == nil {
@@ -314,7 +331,7 @@ func (s *supervisor) onSignal(sig os.Signal) {
 	}
 	s.phase = ending
 	s.program.Signal(num)
-	s.after(programGrace)
+	s.after(grace)
 }
 
 // keepsOn tells whether jobs are kept when the instance ends by a signal. A user who interrupts wants an end; TERM and HUP

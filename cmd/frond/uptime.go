@@ -19,7 +19,7 @@ func newUptimeCmd(e *env) *cobra.Command {
 		Use:   "uptime",
 		Short: "Show in one line how long the instance has been running, and how large it is",
 		Long: `Show the time, how long the instance has been running, its owner, its depth among enclosing instances and its size, and how many
-nodes are drained and brokers offline.
+nodes are drained and brokers offline; and how long jobs may still run, where the instance's end is known.
 
 Exit codes: 0, or 1 when there is no instance.`,
 		Example: "  frond uptime",
@@ -48,8 +48,17 @@ func showUptime(ctx context.Context, e *env, c *client.Client) error {
 	start, _ := strconv.ParseFloat(attrs.Attrs["broker.starttime"], 64)
 	line := fmt.Sprintf(" %s run %s,  owner %s,  depth %s,  size %s", now.Format("15:04:05"),
 		ageText(float64(now.UnixMicro())/1e6-start), owner(attrs.Attrs["security.owner"]), attrs.Attrs["instance-level"], attrs.Attrs["size"])
-	fmt.Fprintln(e.stdout, line+amiss(tree, nodes))
+	fmt.Fprintln(e.stdout, line+leftText(",  ", nodes.Expiration)+amiss(tree, nodes))
 	return nil
+}
+
+// leftText says how long an instance that ends at expiration may still run jobs, behind sep; empty where that is unknown.
+func leftText(sep string, expiration float64) string {
+	left := leftFor(expiration, float64(time.Now().UnixMicro())/1e6)
+	if left == "" {
+		return ""
+	}
+	return sep + left + " left"
 }
 
 // amiss counts drained nodes and brokers that are not online.

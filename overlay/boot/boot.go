@@ -44,6 +44,8 @@ type Info struct {
 	Ports     string  `json:"ports,omitempty"`     // FROM-TO; empty = any
 	Outer     string  `json:"outer,omitempty"`     // the id of the allocation, for FROND_OUTER_JOBID
 	Step      string  `json:"step,omitempty"`      // the step in which it was started once per node
+	// Expiration is when the instance ends, epoch seconds; 0 = unknown.
+	Expiration float64 `json:"expiration,omitempty"`
 }
 
 // The transports between brokers.

@@ -27,6 +27,8 @@ type Entry struct {
 	StateDir string  `json:"statedir,omitempty"` // empty for a temporary one
 	TCP      string  `json:"tcp,omitempty"`      // tcp://HOST:PORT where clients on other hosts are taken
 	Outer    string  `json:"outer,omitempty"`    // the allocation that it was started in: slurm 1234
+	// Expiration is when it ends, epoch seconds; 0 = unknown.
+	Expiration float64 `json:"expiration,omitempty"`
 }
 
 // Registry is the directory of a user's instances: ${FROND_HOME:-~/.frond}/instances.

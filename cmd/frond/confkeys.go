@@ -133,9 +133,7 @@ func (e *env) configure(cmd *cobra.Command) error {
 				return err
 			}
 		}
-		if err := setQueues(cmd, c); err != nil {
-			return err
-		}
+		return setQueues(cmd, c) // its --time-limit is not that of jobs
 	}
 	if cmd.Flags().Lookup("time-limit") != nil {
 		return setDefault(cmd, "time-limit", c, "client.time-limit")

@@ -218,6 +218,7 @@ func (w *recipeWay) leave(ticket string) (err error) {
 func (w *recipeWay) close() {
 	if w.file != "" {
 		os.Remove(w.file)
+		w.file = ""
 	}
 }
 

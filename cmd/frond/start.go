@@ -61,8 +61,9 @@ type startOptions struct {
 }
 
 const startLong = `Start an instance and run a command in it.
-Inside an allocation of Slurm (in a batch script, in a shell of salloc, or by srun once per node) one broker is started on each of
-its nodes, and what it granted is offered, never more. --hosts names hosts that ssh reaches. Else, or with -n, all is on this host.
+Inside an allocation of Slurm (in a batch script, in a shell of salloc, or by srun once per node), LSF, PBS or Grid Engine one broker is
+started on each of its nodes, and what was granted is offered, never more. --hosts names hosts that ssh reaches. Processes that mpiexec or
+the like has started become one instance. Else, or with -n, all is on this host. --dry-run says what was found and what would be done.
 
 On one host brokers are processes of their own, with the host's cores dealt out among them. The command runs here,
 with FROND_URI set and frond in its PATH; without a command, a shell if there is a terminal; else the instance works its
@@ -84,6 +85,7 @@ func newStartCmd(e *env) *cobra.Command {
   frond start --statedir work --resources 'node[64]/core[64],gpu[4]' ./sweep.sh
   sbatch -N16 --no-kill --wrap 'frond start ./sweep.sh'     # one broker on each of 16 nodes
   frond start --hosts 'node[1-4]' ./sweep.sh                # the same by ssh
+  mpiexec -n 4 frond start ./sweep.sh                       # four brokers of one instance
   frond start --detach --name lab && frond --instance lab submit ./job.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args

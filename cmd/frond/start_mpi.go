@@ -17,7 +17,7 @@ import (
 // What happens in a process that a launcher of parallel programs has started as one of several: `mpiexec -n 4 frond start`.
 
 // launchNames are how people call them.
-var launchNames = map[string]string{"mpich": "mpiexec of MPICH", "openmpi": "mpiexec of Open MPI", "mvapich": "mpirun of MVAPICH", "jsrun": "jsrun", "pals": "mpiexec of PALS", "flux": "flux run",
+var launchNames = map[string]string{"mpich": "mpiexec of MPICH", "openmpi": "mpiexec of Open MPI", "mvapich": "mpirun of MVAPICH", "jsrun": "jsrun", "pals": "mpiexec of PALS", "flux": "flux run", "frond": "frond run",
 	"pmi": "a launcher with PMI", "pmix": "a launcher with PMIx"}
 
 // beside tells whether another process of the launch has the say.

@@ -100,6 +100,8 @@ func (o *startOptions) planLocal(p *launchPlan) error {
 	a := p.alloc
 	p.alloc = nil
 	switch {
+	case a == nil && os.Getenv("FLUX_URI") != "":
+		p.found = "in an instance of Flux (FLUX_URI) and in none of its jobs, and uses this host alone; flux run -N NODES frond start makes brokers on its nodes"
 	case a == nil:
 		p.found = "in no allocation"
 		return nil

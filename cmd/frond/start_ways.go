@@ -70,7 +70,7 @@ func (o *startOptions) whichHosts(p *launchPlan) error {
 			return errors.New("--hosts: no host is named")
 		}
 		p.nodes, p.alloc = hosts, nil
-		p.found = "told the hosts: " + hostlist.Encode(hosts)
+		p.found = "told by --hosts to start brokers on " + hostlist.Encode(hosts)
 		host, _ := os.Hostname()
 		p.here = slices.IndexFunc(hosts, func(n string) bool { return n == "localhost" || sameHost(n, host) })
 		return nil

@@ -223,6 +223,9 @@ func (s *supervisor) onOnline(ev evOnline) {
 		return
 	}
 	s.phase = running
+	if s.fleet != nil {
+		s.fleet.way.close() // no ticket is needed any more
+	}
 	s.register()
 	if s.o.checkOnly {
 		s.checked()

@@ -61,7 +61,11 @@ func Started(getenv func(string) string) (*Task, error) {
 	if t.Rank >= t.Size {
 		return nil, fmt.Errorf("the environment contradicts itself: %s, but this is number %d. Use --launcher=local for an instance of its own", said, t.Rank)
 	}
-	if t.By == "pmi" && getenv("MPI_LOCALRANKID") != "" {
+	switch {
+	case t.By != "pmi":
+	case getenv("FROND_JOB_ID") != "":
+		t.By = "frond"
+	case getenv("MPI_LOCALRANKID") != "":
 		t.By = "mpich"
 	}
 	t.PMI = getenv("PMI_FD") != "" || getenv("PMI_PORT") != ""

@@ -187,7 +187,7 @@ func (o *Options) gpuPart() (int, error) {
 	case err != nil || !(f > 0):
 		return 0, fmt.Errorf("-g: %q is not a number of gpus, nor a part of one such as 0.5", clip(o.GPUPart))
 	case f >= 1:
-		return 0, fmt.Errorf("-g %s: gpus are given whole, or a part of one below 1", clip(o.GPUPart))
+		return 0, fmt.Errorf("-g %s: gpus are given whole (-g 1, -g 2), or each task has a part of one (-g 0.5)", clip(o.GPUPart))
 	}
 	part, err := gpuPart(f)
 	if err != nil {

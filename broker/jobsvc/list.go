@@ -163,6 +163,7 @@ func endedAfter(el *job.ElementRow, at *api.ListAfter) bool {
 // listIDs answers for named jobs in the order given; an array stands for its elements.
 func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 	active := make(map[jobspec.ID][]api.JobInfo)
+	req.IDs = onceEach(req.IDs)
 	for _, id := range req.IDs {
 		arr, _, idx, ok := s.m.Lookup(id)
 		switch {
@@ -205,6 +206,16 @@ func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 	return nil
 }
 
+// onceEach is ids without those that come again.
+func onceEach(ids []jobspec.ID) []jobspec.ID {
+	seen := make(map[jobspec.ID]bool, len(ids))
+	return slices.DeleteFunc(slices.Clone(ids), func(id jobspec.ID) bool {
+		twice := seen[id]
+		seen[id] = true
+		return twice
+	})
+}
+
 // active makes the record of an active element.
 func (s *Service) active(v *job.View) api.JobInfo {
 	j := v.Spec.Job
@@ -215,6 +226,8 @@ func (s *Service) active(v *job.View) api.JobInfo {
 		info.Reason = "waits for " + strings.Join(info.Dependencies, ", ")
 	case v.Pending && info.Urgency == 0:
 		info.Reason = "is held: its urgency is 0"
+	case v.Pending && s.m.QueueState(j.Queue).Stopped:
+		info.Reason = "queue stopped"
 	case v.Pending && j.Array.Limit > 0 && s.m.AtLimit(v.Row.ID):
 		info.Reason = fmt.Sprintf("waits for others of its array: at most %d run at once", j.Array.Limit)
 	}

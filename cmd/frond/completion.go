@@ -69,8 +69,27 @@ func (e *env) complete(root *cobra.Command) {
 	if cmd, _, err := root.Find([]string{"shutdown"}); err == nil {
 		cmd.ValidArgsFunction = instances
 	}
+	queues := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return e.completeQueues(), cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, cmd := range root.Commands() {
+		completeQueueIn(cmd, queues)
+	}
 	_ = root.RegisterFlagCompletionFunc("instance", instances) // the flag is there
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeQueueIn has queues named after -q of a command and its subcommands, and as arguments of those of frond queue.
+func completeQueueIn(cmd *cobra.Command, queues cobra.CompletionFunc) {
+	if f := cmd.Flags().Lookup("queue"); f != nil && cmd.Name() != "start" {
+		_ = cmd.RegisterFlagCompletionFunc("queue", queues) // it is there
+	}
+	if p := cmd.Parent(); p != nil && p.Name() == "queue" {
+		cmd.ValidArgsFunction = queues
+	}
+	for _, sub := range cmd.Commands() {
+		completeQueueIn(sub, queues)
+	}
 }
 
 // completionLimit is how long a person with a finger on the tab key is made to wait.
@@ -110,6 +129,31 @@ func (e *env) completeIDs(typed string, active bool) []string {
 				id = j.ID.F58Plain()
 			}
 			list = append(list, id+"\t"+escaped(j.Name))
+		}
+	}
+	return list
+}
+
+// completeQueues lists the names of the queues.
+func (e *env) completeQueues() (list []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), completionLimit)
+	defer cancel()
+	uri, err := e.uri()
+	if err != nil {
+		return nil
+	}
+	c, err := e.dial(ctx, uri)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	rep, err := client.Call(ctx, c, api.Queues, api.Empty{})
+	if err != nil {
+		return nil
+	}
+	for i := range rep.Queues {
+		if name := rep.Queues[i].Name; name != "" {
+			list = append(list, name)
 		}
 	}
 	return list

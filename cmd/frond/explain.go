@@ -176,7 +176,7 @@ func (x *explanation) waiting() string {
 	switch first, _, _ := strings.Cut(text, " "); {
 	case j.State == int(jobspec.StateSched) && j.Priority == 0 || text == "is held":
 		return "is held (urgency 0) and starts only after 'frond job urgency " + x.e.idText(jobView{JobInfo: j}.shown()) + " default'"
-	case text == "":
+	case text == "" || text == "queue stopped":
 		return x.queueStopped()
 	case first == "needs":
 		if n := x.unseen(); n != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/user"
 	"slices"
@@ -31,6 +32,9 @@ var jobHeaders = map[string]string{
 
 func jobHeader(name string) (string, bool) {
 	h, ok := jobHeaders[name]
+	if rest := strings.TrimPrefix(name, "annotations."); !ok && strings.HasPrefix(rest, "user.") && rest != "user." {
+		return strings.ToUpper(rest), true
+	}
 	return h, ok
 }
 
@@ -55,7 +59,12 @@ func (j jobView) field(name string) any {
 	case "exception":
 		return j.exceptionField(rest)
 	case "annotations", "sched":
+		if key, ok := strings.CutPrefix(rest, "user."); ok {
+			return j.memo(key)
+		}
 		return j.annotation(rest)
+	case "user":
+		return j.memo(rest)
 	}
 	if v, ok := j.timeField(name); ok {
 		return v
@@ -132,6 +141,33 @@ func (j jobView) annotation(path string) any {
 		sched["t_estimate"] = j.TEstimate
 	}
 	return jsonValue{map[string]any{"sched": sched}}
+}
+
+// memo is what frond job memo has noted under a key; a dot leads into an object.
+func (j jobView) memo(key string) any {
+	var v any
+	if j.Memo == "" || json.Unmarshal([]byte(j.Memo), &v) != nil {
+		return nil
+	}
+	for part := range strings.SplitSeq(key, ".") {
+		object, _ := v.(map[string]any)
+		v = object[part]
+	}
+	switch x := v.(type) {
+	case nil, string, bool:
+		return v
+	case float64:
+		return jsonNumber(x)
+	}
+	return jsonValue{v}
+}
+
+// jsonNumber is a number as it was written: 3, not 3.0.
+func jsonNumber(x float64) any {
+	if n := int(x); float64(n) == x {
+		return n
+	}
+	return x
 }
 
 func (j jobView) timeField(name string) (any, bool) {

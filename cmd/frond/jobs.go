@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +83,7 @@ with --stats-only 1 when no job is active.`,
 	f.StringVarP(&o.queue, "queue", "q", "", "jobs of these queues (`NAMES`)")
 	f.StringVarP(&o.filter, "filter", "f", "", "only these `STATES` or results (default pending,running)")
 	f.StringVarP(&o.include, "include", "i", "", "only jobs that run or ran on some of these `HOSTS|RANKS`")
-	f.IntVarP(&o.width, "width", "w", 0, "cut lines after `N` columns, 0 not at all")
+	f.IntVarP(&o.width, "width", "w", 0, "cut lines after `N` columns, 0 not at all (default: the terminal's)")
 	f.StringVar(&o.since, "since", "", "jobs active since `WHEN`: -15m, or 2026-06-21 06:00; implies -a")
 	f.StringVarP(&o.format, "format", "o", "", "output `FORMAT` or its name; help lists them")
 	f.StringVar(&o.sort, "sort", "", "sort by `FIELDS` (- in front reverses)")
@@ -110,7 +109,12 @@ func (o *jobsOptions) run(cmd *cobra.Command, e *env, args []string) error {
 	if o.level < 0 {
 		return fmt.Errorf("-L/--level %d: must be at least 1", o.level)
 	}
-	if o.width < 0 {
+	if o.count < 0 {
+		return fmt.Errorf("-c/--count %d: must be 0 (all) or a number of jobs", o.count)
+	}
+	if cmd.Flags().Changed("width") && o.width == 0 {
+		o.width = -1
+	} else if o.width < 0 {
 		return fmt.Errorf("--width %d: must be 0 (not cut) or a number of columns", o.width)
 	}
 	plan, err := o.plan(e, args, time.Now())
@@ -385,18 +389,11 @@ func (p *jobsPlan) print(e *env, jobs []*api.JobInfo) error {
 	if p.json {
 		return p.printJSON(e, views)
 	}
-	t := table{format: p.format, noHeader: p.noHeader}
-	if e.useColor(e.stdout) && p.width == 0 {
+	t := table{format: p.format, noHeader: p.noHeader, width: p.width}
+	if e.useColor(e.stdout) {
 		t.color = rowColor
 	}
-	if p.width == 0 {
-		return t.write(e.stdout, rows)
-	}
-	var b bytes.Buffer
-	if err := t.write(&b, rows); err != nil {
-		return err
-	}
-	return cutLines(e.stdout, b.String(), p.width)
+	return t.write(e.stdout, rows)
 }
 
 func (p *jobsPlan) printJSON(e *env, views []jobView) error {

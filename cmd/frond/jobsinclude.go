@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/resource/hostlist"
@@ -30,16 +28,4 @@ func parseInclude(text string) (func(*api.JobInfo) bool, error) {
 		has, err := hostlist.Parse(j.Nodelist)
 		return err == nil && slices.ContainsFunc(has, func(h string) bool { return slices.Contains(hosts, h) })
 	}, nil
-}
-
-// cutLines writes lines, each cut after so many columns.
-func cutLines(w io.Writer, text string, width int) error {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		runes := []rune(strings.TrimSuffix(line, "\n"))
-		b.WriteString(strings.TrimRight(string(runes[:min(len(runes), width)]), " "))
-		b.WriteByte('\n')
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

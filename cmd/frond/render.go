@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"syscall"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // The renderer: every verb that lists something hands its records to a table or to writeJSON, none prints by itself.
@@ -16,6 +18,8 @@ type table struct {
 	format   *format
 	noHeader bool
 	color    func(r record) string // the ANSI color of a row, "" = none; nil = no colors
+	// width is after how many columns lines are cut: 0 = those of the terminal, if w is one; negative = they are not.
+	width int
 }
 
 // write prints all rows.
@@ -25,13 +29,25 @@ func (t *table) write(w io.Writer, rows []record) error {
 		f = f.fit(rows)
 	}
 	out := bufio.NewWriter(w)
+	width := t.width
+	if width == 0 {
+		width = terminalWidth(w)
+	}
 	if !t.noHeader {
-		writeLine(out, f.header())
+		writeLine(out, cutColumns(f.header(), width))
 	}
 	for _, r := range rows {
-		t.writeRow(out, f.row(r), r)
+		t.writeRow(out, cutColumns(f.row(r), width), r)
 	}
 	return flush(out)
+}
+
+// cutColumns is a line without what lies behind so many columns; 0 or less = all of it. Characters of East Asia take two.
+func cutColumns(line string, width int) string {
+	if width <= 0 || len(line) <= width {
+		return line
+	}
+	return runewidth.Truncate(line, width, "")
 }
 
 func (t *table) writeRow(out *bufio.Writer, line string, r record) {

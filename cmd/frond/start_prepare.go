@@ -131,6 +131,22 @@ func (s *supervisor) makeEntry() {
 	}
 }
 
+// neighbours tells of other instances in the same allocation: each offers all of it, and knows nothing of the other's jobs.
+func (s *supervisor) neighbours() {
+	if s.entry.Outer == "" || s.info.ParentURI != "" {
+		return
+	}
+	entries, err := s.reg.List()
+	if err != nil {
+		return // who cannot read the registry is told when it is written
+	}
+	for _, e := range entries {
+		if e.Outer == s.entry.Outer && e.Name != s.entry.Name && e.Live(boot.Self()) == boot.Alive {
+			s.say("instance %s is in this allocation, too (%s): both offer all of its cores, so jobs of both may share them; 'frond list' shows both", e.Name, e.Outer)
+		}
+	}
+}
+
 // enclosing notes the instance in whose job this one was started, if any.
 func (s *supervisor) enclosing() {
 	uri, job := s.e.getenv("FROND_URI"), s.e.getenv("FROND_JOB_ID")

@@ -242,6 +242,7 @@ func (s *supervisor) register() {
 	}
 	var err error
 	if s.reg, err = boot.OpenRegistry(s.e.getenv); err == nil {
+		s.neighbours()
 		err = errors.Join(s.publish(), s.reg.Add(s.entry))
 	}
 	if err != nil {

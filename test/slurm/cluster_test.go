@@ -30,6 +30,7 @@ type cluster struct {
 	etc  string // configuration and state
 	env  []string
 	down []func()
+	pids []int // of the slurmd
 }
 
 const confText = `ClusterName=frondtest
@@ -107,14 +108,14 @@ func (c *cluster) daemons() {
 	require.True(c.t, harness.Until(10*time.Second, func() bool { _, err := os.Stat(m + "socket"); return err == nil }), "munged does not come up")
 	c.daemon("slurmctld", "-D")
 	for i := range 4 {
-		c.daemon("slurmd", "-D", "-N", fmt.Sprintf("n%d", i))
+		c.pids = append(c.pids, c.daemon("unshare", "-m", "slurmd", "-D", "-N", fmt.Sprintf("n%d", i))) // with mounts of its own
 	}
 	up := harness.Until(30*time.Second, func() bool { return strings.Count(c.sh("sinfo -h -N -t idle -o %%N"), "n") == 4 })
 	require.True(c.t, up, "the nodes do not come up: %s", c.sh("sinfo -N; tail -n 5 %s/*.log", c.etc))
 }
 
 // daemon runs a program until the end of the test.
-func (c *cluster) daemon(name string, args ...string) {
+func (c *cluster) daemon(name string, args ...string) (pid int) {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "SLURM_CONF="+c.etc+"/slurm.conf")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -125,6 +126,14 @@ func (c *cluster) daemon(name string, args ...string) {
 		cmd.Wait()
 		timer.Stop()
 	})
+	return cmd.Process.Pid
+}
+
+// mount mounts something on a directory or file of one node alone, until the end of the test's part.
+func (c *cluster) mount(node int, at, args string) {
+	out, code := c.shell(fmt.Sprintf("nsenter -t %d -m mount %s %s", c.pids[node], args, at))
+	require.Zero(c.t, code, out)
+	c.t.Cleanup(func() { c.sh("nsenter -t %d -m umount %s", c.pids[node], at) })
 }
 
 // stop ends all jobs and the daemons.

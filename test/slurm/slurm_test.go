@@ -33,6 +33,11 @@ func TestSlurm(t *testing.T) {
 		{"two instances in one allocation", two},
 		{"the warning of an end", warned},
 		{"the warning before a time limit", warnedBefore},
+		{"no shared directory", unshared},
+		{"the program is missing on a node", missing},
+		{"an old program on a node", old},
+		{"too few ports", noPort},
+		{"a home that cannot be written to", noHome},
 		{"MPI", mpi},
 		{"the same work as elsewhere", workload},
 	} {
@@ -260,13 +265,19 @@ func cancelAndRecover(t *testing.T, c *cluster) {
 	require.LessOrEqual(t, again, 8, "only what had written and not yet ended may run again")
 }
 
+// two instances in one allocation are allowed; who comes second is told.
 func two(t *testing.T, c *cluster) {
 	out := c.finish("two", c.batch("two", "--no-kill -N4 -n4", `
-		frond start --name one frond run -N4 -n4 echo first &
-		frond start --name two frond run -N4 -n4 echo second &
-		wait`))
-	require.Equal(t, 4, strings.Count(out, "first"), out)
+		frond start --name one sh -c "frond run -N4 -n4 echo first; echo x >two-ready; until [ -s two-done ]; do sleep 0.1; done" &
+		until [ -s two-ready ]; do sleep 0.1; done
+		frond start --name two sh -c "frond run -N4 -n4 echo second; frond --instance one run -N4 -n4 echo first again; frond list"
+		echo x >two-done; wait`))
+	require.Equal(t, 4, strings.Count(out, "first\n"), out)
 	require.Equal(t, 4, strings.Count(out, "second"), out)
+	require.Equal(t, 4, strings.Count(out, "first again"), out)
+	require.Contains(t, out, "instance one is in this allocation, too (slurm ")
+	require.Regexp(t, `(?m)^one .* slurm [0-9]+`, out)
+	require.Regexp(t, `(?m)^two .* slurm [0-9]+`, out)
 }
 
 // warned: USR1 goes to all that Slurm has started, as by --signal. Brokers do not end by it.

@@ -192,3 +192,20 @@ func TestNodesThatTheLauncherGivesUpAreNotAwaited(t *testing.T) {
 	require.ErrorContains(t, why, "node n2: no broker there has reported in; the launcher says:")
 	require.ErrorContains(t, why, "execve(): /frond: No such file")
 }
+
+func TestABrokerWithTheCertificateOfAnotherInstanceIsTurnedAway(t *testing.T) {
+	here, _ := testFleet(t, "n1")
+	other, _ := testFleet(t, "n1")
+	tk, err := boot.ParseTicket(other.ticket)
+	require.NoError(t, err)
+	mine, err := boot.ParseTicket(here.ticket)
+	require.NoError(t, err)
+	tk.Meet = mine.Meet
+	e, _, _ := testEnv("SLURMD_NODENAME", "n1")
+	m, err := newMembership(e, tk, 0)
+	require.NoError(t, err)
+	err = m.reportIn(t.Context())
+	require.ErrorIs(t, err, curve.ErrDenied)
+	require.ErrorContains(t, err, "certificate")
+	require.Nil(t, here.slots[0].report)
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestGridEngine(t *testing.T) {
 		{"a broker on each host", everyHost},
 		{"a serial job", serial},
 		{"a parallel environment that lets nothing start", loose},
+		{"the time limit, and on in another job", limit},
 		{"qdel", deleted},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -73,10 +75,33 @@ func serial(t *testing.T, c *cluster) {
 
 func loose(t *testing.T, c *cluster) {
 	out := c.finish("loose", c.submit("loose", "-pe loose 6", "frond start echo started; echo exit code $?"))
-	require.Contains(t, out, "broker 1 did not start: node h")
+	require.Regexp(t, `broker [12] did not start: node h[0-2]: no broker there has reported in; the launcher says:\n +error: executing task of job`, out)
 	require.Contains(t, out, "the launcher ended: exit code 1")
 	require.Contains(t, out, "exit code 1")
 	require.NotContains(t, out, "started\n")
+}
+
+// limit: before h_rt is over the instance ends in order, and the next job goes on with it. Each job appends to a file when it ends, so that one that ran again would show.
+func limit(t *testing.T, c *cluster) {
+	script := `frond start --statedir state --end-margin 10s sh -c '
+		[ -s jobs ] || frond submit --cc=1-60 sh -c "sleep 0.5; echo \$FROND_JOB_CC >>$PWD/ended" >jobs
+		frond wait $(cat jobs) && echo all have ended'`
+	out := c.finish("first", c.submit("first", "-pe tight 6 -l h_rt=15", script))
+	require.Contains(t, out, "jobs that have not ended stay in", out)
+	require.NotContains(t, out, "all have ended")
+	c.clean()
+	out = c.finish("second", c.submit("second", "-pe tight 6", script))
+	require.Contains(t, out, "all have ended")
+	text, err := os.ReadFile(filepath.Join(c.dir, "ended"))
+	require.NoError(t, err)
+	seen := map[string]int{}
+	for line := range strings.FieldsSeq(string(text)) {
+		seen[line]++
+	}
+	require.Len(t, seen, 60, "no job is lost")
+	for id, n := range seen {
+		require.Equal(t, 1, n, "job %s has ended once", id)
+	}
 }
 
 // deleted: qdel kills the processes of all hosts at once; what the instance could not take away itself is found by the next one.

@@ -97,13 +97,18 @@ func (m *Machine) checkMembers() error {
 	for _, p := range d.promises {
 		promised[p.parent]++
 	}
+	over := 0
 	for rank, mb := range d.members {
+		over += mb.State.over()
 		if err := d.checkMember(rank, mb); err != nil {
 			return fmt.Errorf("member %d: %w", rank, err)
 		}
 		if mb.promised != promised[rank] {
 			return fmt.Errorf("member %d: %d places promised, counted %d", rank, promised[rank], mb.promised)
 		}
+	}
+	if over != d.over {
+		return fmt.Errorf("%d members are dead or have left, counted %d", over, d.over)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -16,6 +17,7 @@ type leadership struct {
 	owner    map[int32]string // the same the other way round
 	next     int32            // first rank that was never given
 	promises []promise        // places given and not yet taken, oldest first
+	over     int              // members that are dead or have left
 }
 
 type member struct {
@@ -41,6 +43,7 @@ func newLeadership(m *Machine) *leadership {
 			k.State, k.Reason = Orphan, "the leader was restarted"
 		}
 		d.members[k.Rank] = &member{Member: k}
+		d.over += k.State.over()
 		if k.UUID != "" {
 			d.own(k.Rank, k.UUID)
 		}
@@ -71,6 +74,14 @@ func (d *leadership) begin() {
 	}
 }
 
+// over is 1 for a member that does not come back.
+func (s MemberState) over() int {
+	if s == Gone || s == Left {
+		return 1
+	}
+	return 0
+}
+
 func (d *leadership) list() []Member {
 	all := make([]Member, 0, len(d.members))
 	for _, mb := range d.members {
@@ -94,6 +105,7 @@ func (d *leadership) join(l *link, j join) {
 	d.keepPromise(j.UUID)
 	d.lose(j.Rank, Orphan, "it joined anew")
 	mb = d.ensure(j.Rank)
+	d.over -= mb.State.over()
 	d.own(j.Rank, j.UUID)
 	mb.Member = Member{Rank: j.Rank, UUID: j.UUID, Incarnation: j.Inc, State: Online, Parent: j.Parent, Since: d.m.now, Info: j.Info}
 	d.addKid(d.members[j.Parent], j.Rank)
@@ -163,6 +175,7 @@ func (d *leadership) lose(rank int32, state MemberState, reason string) {
 }
 
 func (d *leadership) set(mb *member, state MemberState, reason string) {
+	d.over += state.over() - mb.State.over()
 	mb.State, mb.Reason, mb.Since = state, reason, d.m.now
 	d.m.emit(MemberChange{mb.Member})
 }
@@ -243,7 +256,7 @@ func (d *leadership) place(l *link, p place) {
 	d.keepPromise(p.UUID)
 	parent := d.choose(rank, p)
 	if parent == nil {
-		d.refuse(l, p.UUID, p.Inc, wire.Errorf(wire.Busy, "no broker has a free place"), false)
+		d.refuse(l, p.UUID, p.Inc, wire.Errorf(wire.Busy, "no broker has a free place at the moment"), false)
 		return
 	}
 	d.give(p.UUID, parent)
@@ -256,25 +269,64 @@ func (d *leadership) answerPlace(l *link, p placed) {
 }
 
 // choose finds the shallowest online broker with a free place, the lowest rank first, and if it can one that the asker
-// has not failed to reach.
+// has not failed to reach. An asker with nothing below it leaves the last places of a level to those that bring their children,
+// who would else hang a level lower: after a leader's restart all ask anew, in any order.
 func (d *leadership) choose(rank int32, p place) *member {
-	var second *member
-	level := []int32{d.m.rank}
-	for i := 0; i < len(level); i++ {
-		mb := d.members[level[i]]
-		level = append(level, mb.kids...)
-		if len(mb.kids)+mb.promised >= d.m.cfg.Fanout || mb.Rank == rank || slices.Contains(p.Subtree, mb.Rank) {
-			continue
+	var reserved, avoided *member
+	size, above, width := d.size(), 1, 1
+	for level := []int32{d.m.rank}; len(level) > 0; {
+		width = min(width*d.m.cfg.Fanout, size)
+		above += width
+		next, partial := d.below(level)
+		open := len(p.Subtree) > 0 || partial < max(1, width-divideUp(max(0, size-above), d.m.cfg.Fanout))
+		for _, r := range level {
+			mb := d.members[r]
+			switch {
+			case !d.hasRoom(mb) || mb.Rank == rank || slices.Contains(p.Subtree, mb.Rank):
+			case slices.Contains(p.Avoid, mb.Rank):
+				avoided = cmp.Or(avoided, mb)
+			case open:
+				return mb
+			default:
+				reserved = cmp.Or(reserved, mb)
+			}
 		}
-		if !slices.Contains(p.Avoid, mb.Rank) {
-			return mb
-		}
-		if second == nil {
-			second = mb
+		level = next
+	}
+	if reserved != nil && d.awaits() {
+		return nil // there will be places below it in a moment
+	}
+	return cmp.Or(reserved, avoided)
+}
+
+// awaits tells whether a broker that was given a place just now has yet to take it.
+func (d *leadership) awaits() bool {
+	n := len(d.promises)
+	return n > 0 && d.m.now.Before(d.promises[n-1].until.Add(-(patience-1)*d.m.cfg.Keepalive))
+}
+
+// below lists the children of a level's members, and counts those of them, and of the places given below that level, that
+// could have more children.
+func (d *leadership) below(level []int32) (next []int32, partial int) {
+	for _, r := range level {
+		mb := d.members[r]
+		partial += mb.promised
+		next = append(next, mb.kids...)
+	}
+	for _, r := range next {
+		if d.hasRoom(d.members[r]) {
+			partial++
 		}
 	}
-	return second
+	return next, partial
 }
+
+func (d *leadership) hasRoom(mb *member) bool { return len(mb.kids)+mb.promised < d.m.cfg.Fanout }
+
+// size is how many members there are, and may come back or are still to come.
+func (d *leadership) size() int { return max(d.m.cfg.Size, len(d.members)) - d.over }
+
+func divideUp(n, by int) int { return (n + by - 1) / by }
 
 // give keeps a place below parent for some time.
 func (d *leadership) give(uuid string, parent *member) {

@@ -427,7 +427,7 @@ func TestPlaces(t *testing.T) {
 		return got
 	}
 	r := joinedRig(t)
-	first := ask(r, AcceptedBit|6, place{UUID: "a", Rank: -1, Inc: 5})
+	first := ask(r, AcceptedBit|6, place{UUID: "a", Rank: -1, Inc: 5, Subtree: []int32{9}})
 	require.Equal(t, int32(4), first.Rank, "ranks below the size are reserved")
 	require.Equal(t, "mem://top", first.Addr)
 	second := ask(r, AcceptedBit|7, place{UUID: "b", Rank: -1, Inc: 5})
@@ -438,7 +438,9 @@ func TestPlaces(t *testing.T) {
 	require.Equal(t, int32(1), again.Parent, "not where it failed")
 	r.now = r.now.Add(time.Minute)
 	third := ask(r, AcceptedBit|9, place{UUID: "c", Rank: -1, Inc: 7})
-	require.Equal(t, int32(0), third.Parent, "a promise ends")
+	require.Equal(t, int32(1), third.Parent, "it has no children, and the leader has one place")
+	fourth := ask(r, AcceptedBit|10, place{UUID: "d", Rank: -1, Inc: 7, Subtree: []int32{9}})
+	require.Equal(t, int32(0), fourth.Parent, "a promise ends")
 }
 
 // Nothing that a peer sends makes a machine panic or breaks an invariant.

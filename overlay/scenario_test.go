@@ -140,6 +140,62 @@ func TestAllJoinARestartedLeader(t *testing.T) {
 	require.Greater(t, w.nodes[14].joined.Path, path)
 }
 
+// levels counts the online members by their distance from the leader.
+func (w *world) levels() []int {
+	members := map[int32]overlay.Member{}
+	for _, mb := range w.leader().Members() {
+		members[mb.Rank] = mb
+	}
+	var count []int
+	for _, mb := range members {
+		if mb.State != overlay.Online {
+			continue
+		}
+		depth := 0
+		for up := mb; up.Parent >= 0; depth++ {
+			up = members[up.Parent]
+		}
+		count = append(count, make([]int, max(0, depth+1-len(count)))...)
+		count[depth]++
+	}
+	return count
+}
+
+func TestALevelWithRoomForAllIsFilledFirst(t *testing.T) {
+	w := stand(t, 1, 4)
+	for range 4 {
+		w.grow(0)
+		w.clock.run(time.Second)
+	}
+	require.Equal(t, []int{1, 4}, w.levels())
+	for range 16 {
+		w.grow(0)
+		w.clock.run(time.Second)
+	}
+	require.Equal(t, []int{1, 4, 16}, w.levels())
+}
+
+func TestALargeTreeStaysFlatAfterTheLeaderWasRestarted(t *testing.T) {
+	w := newWorld(t, 1000, 32, 1)
+	w.every = 997
+	w.startAll()
+	w.clock.run(time.Second)
+	for i := 1; i < 1000; i += 10 { // each tenth is another process in its place, as new brokers are
+		w.kill(i, i%20 == 1)
+	}
+	w.kill(0, false)
+	w.clock.run(2 * time.Second)
+	w.start(0)
+	for range 100 {
+		w.grow(0)
+	}
+	w.clock.run(30 * time.Second)
+	count := w.levels()
+	t.Logf("members by level: %v", count)
+	require.Len(t, count, 4)
+	require.Less(t, count[3], 100)
+}
+
 func TestASecondProcessOfARankIsRefused(t *testing.T) {
 	for _, row := range []struct {
 		name  string

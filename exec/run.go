@@ -281,14 +281,15 @@ func (m *Machine) onInput(ev Input) {
 	m.act(Feed{r.job.ID, ev.Task, ev.Data, ev.EOF, ev.Window})
 }
 
-// memory is the set of the last n refs added.
+// memory is the set of the last limit refs added. It grows with them: most brokers never see so many.
 type memory struct {
-	ring []Ref
-	at   int
-	set  map[Ref]struct{}
+	limit int
+	ring  []Ref
+	at    int
+	set   map[Ref]struct{}
 }
 
-func newMemory(n int) memory { return memory{ring: make([]Ref, 0, n), set: map[Ref]struct{}{}} }
+func newMemory(n int) memory { return memory{limit: n, set: map[Ref]struct{}{}} }
 
 func (p *memory) has(ref Ref) bool {
 	_, ok := p.set[ref]
@@ -296,7 +297,7 @@ func (p *memory) has(ref Ref) bool {
 }
 
 func (p *memory) add(ref Ref) {
-	if len(p.ring) < cap(p.ring) {
+	if len(p.ring) < p.limit {
 		p.ring = append(p.ring, ref)
 	} else {
 		delete(p.set, p.ring[p.at])

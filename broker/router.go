@@ -23,6 +23,7 @@ type router struct {
 	clients map[uint64]*client
 	calls   uint64 // numbers them, for an order that does not depend on maps
 	scratch []byte
+	spare   []*origin // that are over, with their empty maps: most have one call, and another such comes soon
 }
 
 // link is one overlay link that stands.
@@ -75,6 +76,7 @@ const (
 	holdCalls  = 16 << 10
 	holdBytes  = 64 << 20
 	maxStreams = 16 << 10
+	maxSpare   = 16
 )
 
 func newRouter() router {
@@ -202,7 +204,7 @@ func (c *Core) forward(r *rpc.Request, target int32, from, l *link) {
 func (c *Core) remember(r *rpc.Request, from *link, k *call) bool {
 	o := c.origins[r.Peer]
 	if o == nil {
-		o = &origin{peer: r.Peer, route: r.Route, from: from, calls: map[uint64]*call{}}
+		o = c.newOrigin(r, from)
 		c.origins[r.Peer] = o
 		if from != nil {
 			from.origins[r.Peer] = o
@@ -219,6 +221,18 @@ func (c *Core) remember(r *rpc.Request, from *link, k *call) bool {
 	return true
 }
 
+// newOrigin makes an origin, of one that is over if there is one.
+func (c *Core) newOrigin(r *rpc.Request, from *link) *origin {
+	n := len(c.spare)
+	if n == 0 {
+		return &origin{peer: r.Peer, route: r.Route, from: from, calls: map[uint64]*call{}}
+	}
+	o := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	*o = origin{peer: r.Peer, route: r.Route, from: from, calls: o.calls}
+	return o
+}
+
 // forget ends a call. An origin elsewhere goes with its last call.
 func (c *Core) forget(k *call) {
 	o := k.origin
@@ -231,6 +245,9 @@ func (c *Core) forget(k *call) {
 		delete(c.origins, o.peer)
 		if o.from != nil {
 			delete(o.from.origins, o.peer)
+		}
+		if len(c.spare) < maxSpare {
+			c.spare = append(c.spare, o)
 		}
 	}
 }

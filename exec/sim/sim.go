@@ -5,7 +5,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -153,15 +152,15 @@ func (d *Driver) launch(j *exec.Job) {
 }
 
 func (d *Driver) play(j *exec.Job, rank int) Play {
-	h := fnv.New64a()
-	fmt.Fprint(h, j.Ref.Job, j.Ref.Attempt, rank)
-	rnd := rand.New(rand.NewPCG(d.cfg.Seed, h.Sum64()))
 	test := j.Spec.Job.Test
-	switch {
-	case d.cfg.Play != nil:
-		return d.cfg.Play(j, rank, rnd)
-	case test != nil:
+	if d.cfg.Play == nil && test != nil {
 		return Play{Run: time.Duration(test.RunDuration * 1e9), Status: test.WaitStatus}
+	}
+	const prime = 1099511628211
+	h := (uint64(j.Ref.Job)*prime^uint64(j.Ref.Attempt))*prime ^ uint64(rank)
+	rnd := rand.New(rand.NewPCG(d.cfg.Seed, h*prime))
+	if d.cfg.Play != nil {
+		return d.cfg.Play(j, rank, rnd)
 	}
 	return Random(rnd)
 }

@@ -10,11 +10,31 @@ type loop struct {
 	now    time.Time
 	seq    uint64
 	due    dueHeap
-	ready  []func() // due now, in order
-	at     int      // next of ready
+	ready  []readyItem // due now, in order
+	at     int         // next of ready
 	events uint64
 }
 
+// readyItem is an input for a broker's core or for one of its services, or a call of f.
+type readyItem struct {
+	core *node
+	svc  *service
+	in   any
+	f    func()
+}
+
+func (it *readyItem) do() {
+	switch {
+	case it.core == nil && it.svc == nil:
+		it.f()
+	case it.svc != nil:
+		it.svc.handle(it.in)
+	case it.core.alive:
+		it.core.step(it.in)
+	}
+}
+
+// dueItem is a call at a later time.
 type dueItem struct {
 	ns  int64 // time, Unix nanoseconds
 	seq uint64
@@ -80,19 +100,19 @@ func (l *loop) After(d time.Duration, f func()) {
 }
 
 // soon calls f at this moment, after what is due already.
-func (l *loop) soon(f func()) { l.ready = append(l.ready, f) }
+func (l *loop) soon(f func()) { l.ready = append(l.ready, readyItem{f: f}) }
 
 // step does the next thing; false = nothing is left, or it is after limit.
 func (l *loop) step(limit time.Time) bool {
 	if l.at < len(l.ready) {
-		f := l.ready[l.at]
-		l.ready[l.at] = nil
+		it := l.ready[l.at]
+		l.ready[l.at] = readyItem{}
 		l.at++
 		if l.at == len(l.ready) {
 			l.ready, l.at = l.ready[:0], 0
 		}
 		l.events++
-		f()
+		it.do()
 		return true
 	}
 	if len(l.due) == 0 || l.due[0].ns > limit.UnixNano() {

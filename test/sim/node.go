@@ -121,18 +121,12 @@ func (n *node) assemble(cfg overlay.Config, services []reactor.Service, ex react
 	}
 	for _, s := range services {
 		sv := n.services[s.Name()]
-		n.w.soon(func() { sv.handle(reactor.Start{}) })
+		sv.soon(reactor.Start{})
 	}
 }
 
 // post gives the core an input, in turn.
-func (n *node) post(in any) {
-	n.w.soon(func() {
-		if n.alive {
-			n.step(in)
-		}
-	})
-}
+func (n *node) post(in any) { n.w.ready = append(n.w.ready, readyItem{core: n, in: in}) }
 
 func (n *node) step(in any) {
 	n.w.note(n.name, in)
@@ -183,9 +177,11 @@ func (n *node) wakeAt(t time.Time) {
 // give hands an input to a hosted service, in turn.
 func (n *node) give(name string, in any) {
 	if sv := n.services[name]; sv != nil {
-		n.w.soon(func() { sv.handle(in) })
+		sv.soon(in)
 	}
 }
+
+func (s *service) soon(in any) { s.n.w.ready = append(s.n.w.ready, readyItem{svc: s, in: in}) }
 
 func (n *node) hosts(name string) bool { return n.services[name] != nil }
 
@@ -216,9 +212,7 @@ func (s *service) carryOut(item any) {
 		s.wakeAt(it.T)
 	case reactor.Do:
 		effect := it.Effect
-		s.driver.Do(w.now, effect, func(result any, err error) {
-			w.soon(func() { s.handle(reactor.Done{Effect: effect, Result: result, Err: err}) })
-		})
+		s.driver.Do(w.now, effect, func(result any, err error) { s.soon(reactor.Done{Effect: effect, Result: result, Err: err}) })
 	case reactor.Log:
 		if it.Level == "error" {
 			w.logf("%s %s: %s %v", s.n.name, s.svc.Name(), it.Msg, it.KV)

@@ -96,7 +96,8 @@ type PTY struct {
 // Instance is what a job is that is an instance of its own: it has one task, a broker, for each broker that holds some of its resources.
 // Task 0 is the leader and runs the program, whose end is the job's.
 type Instance struct {
-	History bool // what it ran stays to be seen when it has ended
+	History    bool    // what it ran stays to be seen when it has ended
+	StartLimit float64 // seconds it may take to come up
 }
 
 // Output says where one stream goes.

@@ -94,14 +94,20 @@ func (js *Jobspec) fillSystemKey(key string, v any) (err error) {
 // killTimeoutInstance is for an instance to end its own jobs, and theirs if they are instances.
 const killTimeoutInstance = 60.0
 
+// defaultStartLimit is longer than an instance waits for its brokers itself, so that it can say what is missing.
+const defaultStartLimit = 300.0
+
 func (js *Jobspec) fillInstance(v any) error {
 	m, err := asObject(v)
 	if err != nil {
 		return err
 	}
 	js.Instance = &Instance{}
-	js.Instance.History, err = optFlag(m.get("history"), false)
-	return at("history", err)
+	if js.Instance.History, err = optFlag(m.get("history"), false); err != nil {
+		return at("history", err)
+	}
+	js.Instance.StartLimit, err = optSeconds(m.get("start-limit"), defaultStartLimit)
+	return at("start-limit", err)
 }
 
 func (js *Jobspec) fillDuration(v any) error {

@@ -149,6 +149,8 @@ type elem struct {
 	fails    int      // attempts that failed, for --retries
 	wants    bool     // waits for its parameters
 	warned   bool     // of the instance's end
+	killed   bool     // a user has sent it a signal
+	risen    bool     // an instance that has said where it is
 	params   []string // until all parts are sent
 	after    []posted // of epilogs: they stand behind finish
 }

@@ -154,6 +154,7 @@ func (m *Machine) onSignalled(ev Signalled) {
 				continue
 			}
 			n++
+			e.killed = true
 			for i := range e.parts {
 				m.kill(e, &e.parts[i], ev.Signal, false)
 			}

@@ -31,6 +31,48 @@ func (e *elem) root() *part {
 // follows tells whether p is a broker of an instance but not its leader.
 func (e *elem) follows(p *part) bool { return e.arr.spec.Job.Instance != nil && e.root() != p }
 
+// maxLeaders bounds how often an instance is started anew because its leader died.
+const maxLeaders = 3
+
+// leaderDied takes the death of an instance's leader by a signal that nobody sent for the loss of its node: it is what --rerun is for.
+func (e *elem) leaderDied(rec *Record) {
+	if e.arr.spec.Job.Instance != nil && rec.Signal > 0 && !e.signaled && !e.killed && !e.fatal() && e.attempt <= maxLeaders && e.lost == "" {
+		e.lost = fmt.Sprintf("its leader, which died of signal %d", rec.Signal)
+	}
+}
+
+// awaitInstance gives an instance a time to come up.
+func (m *Machine) awaitInstance(e *elem) {
+	if in := e.arr.spec.Job.Instance; in != nil {
+		m.timers.add(timer{at: m.clock.Add(seconds(in.StartLimit)), kind: timeRise, run: e.key()})
+	}
+}
+
+// Risen: the leader of an instance has said where it is.
+type Risen struct{ Job jobspec.ID }
+
+func (m *Machine) onRisen(ev Risen) {
+	if a, idx := m.find(ev.Job); a != nil && idx >= 0 {
+		if e := a.get(idx); e != nil {
+			e.risen = true
+		}
+	}
+}
+
+// riseOver ends an instance that has not come up.
+func (m *Machine) riseOver(key RunKey) {
+	a, idx := m.find(key.Job)
+	if a == nil || idx < 0 {
+		return
+	}
+	e := a.get(idx)
+	if e == nil || e.key() != key || e.state != jobspec.StateRun || e.risen || e.fatal() {
+		return
+	}
+	m.raise(e, Exception{"exec", 0, fmt.Sprintf("the instance did not come up within %s", jobspec.FormatFSD(a.spec.Job.Instance.StartLimit))}, m.now)
+	m.endRun(e)
+}
+
 // endFollowers ends what is left of an instance whose leader has ended.
 func (m *Machine) endFollowers(e *elem) {
 	if e.arr.spec.Job.Instance == nil {

@@ -195,6 +195,7 @@ const (
 	timeLookup                  // a lookup that failed is tried again
 	timeExit                    // the exit timeout of a job on several brokers
 	timeWarn                    // jobs are to be warned of the instance's end
+	timeRise                    // the start limit of an instance
 )
 
 func (t timers) Len() int           { return len(t) }
@@ -229,6 +230,8 @@ func (m *Machine) runTimers() {
 			}
 		case timeLookup:
 			m.lookAgain(t.run)
+		case timeRise:
+			m.riseOver(t.run)
 		case timeExit:
 			m.exitOver(t.run)
 		case timeWarn:

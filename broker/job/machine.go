@@ -153,6 +153,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onChanged(ev)
 	case QueueChanged:
 		m.onQueueChanged(ev)
+	case Risen:
+		m.onRisen(ev)
 	case Looked:
 		m.onLooked(ev)
 	case Forgotten:

@@ -102,6 +102,7 @@ func (m *Machine) partEnded(e *elem, p *part, rec *Record) {
 	follower := e.follows(p)
 	if !follower {
 		e.status = max(e.status, rec.Status)
+		e.leaderDied(rec)
 	}
 	if e.failed != 0 {
 		e.status = e.failed

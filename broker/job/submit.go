@@ -103,7 +103,8 @@ func (m *Machine) activate(e *elem) {
 func (m *Machine) allocate(e *elem, al *Allocation) {
 	e.state, e.epoch, e.alloc, e.res, e.tRun = jobspec.StateRun, m.epoch, al.ID, al.Alloc, m.now
 	e.after = nil
-	e.started, e.status, e.failed, e.lost, e.ran, e.signaled, e.adopted = false, -1, 0, "", false, false, false
+	e.started, e.status, e.failed, e.lost, e.ran, e.signaled, e.adopted, e.killed, e.risen = false, -1, 0, "", false, false, false, false, false
+	m.awaitInstance(e)
 	e.log.add(evAlloc, m.now, appendAlloc(nil, partsOf(al.Alloc)))
 	if e.limit = e.arr.limit; e.arr.spec.Job.MinDuration > 0 && al.End > m.now {
 		e.limit = min(e.limit, al.End-m.now)

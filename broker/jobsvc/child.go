@@ -38,12 +38,7 @@ func (s *Service) onRendezvous(r *rpc.Request, req api.RendezvousReq) error {
 		return wire.Errorf(wire.Invalid, "the child instance on host %s is frond %s, the instance around it frond %s: they must be the same version",
 			req.Host, req.Version, s.cfg.Version)
 	}
-	c := s.children.byJob[req.ID]
-	if c == nil || c.attempt != req.Attempt {
-		s.dropChild(req.ID)
-		c = &child{attempt: req.Attempt, waiting: make(map[rpc.RequestKey]*rpc.Request)}
-		s.children.byJob[req.ID] = c
-	}
+	c := s.childOf(req.ID, req.Attempt)
 	switch {
 	case req.Post != nil:
 		s.posted(c, r, &req)
@@ -57,12 +52,24 @@ func (s *Service) onRendezvous(r *rpc.Request, req api.RendezvousReq) error {
 	return nil
 }
 
+// childOf is what is known of an attempt that runs.
+func (s *Service) childOf(id jobspec.ID, attempt uint32) *child {
+	c := s.children.byJob[id]
+	if c == nil || c.attempt != attempt {
+		s.dropChild(id)
+		c = &child{attempt: attempt, waiting: make(map[rpc.RequestKey]*rpc.Request)}
+		s.children.byJob[id] = c
+	}
+	return c
+}
+
 // posted: the leader is there.
 func (s *Service) posted(c *child, r *rpc.Request, req *api.RendezvousReq) {
 	if c.leader != nil {
 		delete(s.children.byReq, c.leader.Key())
 		s.out.End(c.leader)
 	}
+	s.step(job.Risen{Job: req.ID})
 	if c.post == nil || c.post.URI != req.Post.URI {
 		memo, _ := json.Marshal(map[string]string{"uri": req.Post.URI})
 		s.step(job.Changed{Targets: []job.Target{{Array: req.ID}}, Memo: memo})
@@ -80,10 +87,10 @@ func (s *Service) posted(c *child, r *rpc.Request, req *api.RendezvousReq) {
 
 // childGone tells a leader of a broker that has ended.
 func (s *Service) childGone(g job.BrokerGone) {
-	c := s.children.byJob[g.Job]
-	if c == nil || c.attempt != g.Attempt {
+	if s.m.RunsInstance(g.Job, g.Attempt) != nil {
 		return
 	}
+	c := s.childOf(g.Job, g.Attempt)
 	c.gone = append(c.gone, g.Task)
 	if c.leader != nil {
 		s.out.Next(c.leader, api.RendezvousRep{Gone: []int{g.Task}})

@@ -28,6 +28,7 @@ func (c *childStart) follow(ctx context.Context, e *env, limit time.Duration) er
 		return err
 	}
 	defer dir.Leave()
+	info.ParentURI = c.uri // on this host
 	data, err := msgpack.Marshal(c.Nodes)
 	if err == nil {
 		err = info.SaveResources(c.Task, data)

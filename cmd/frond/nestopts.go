@@ -51,7 +51,7 @@ func (o *nestOptions) nest(command []string) error {
 		o.bring("conf.toml", []byte(conf), 0o600)
 		argv = append(argv, "--conf={{tmpdir}}/conf.toml")
 	}
-	opts, err := o.startOptions(conf)
+	opts, limit, err := o.startOptions(conf)
 	if err != nil {
 		return err
 	}
@@ -60,9 +60,16 @@ func (o *nestOptions) nest(command []string) error {
 		argv = append(argv, "--stay")
 	}
 	o.command = append(append(argv, "--"), command...)
-	o.setattr = append([]string{fmt.Sprintf("system.instance.history=%t", o.history)}, o.setattr...)
+	attrs := []string{fmt.Sprintf("system.instance.history=%t", o.history)}
+	if limit > 0 {
+		attrs = append(attrs, fmt.Sprintf("system.instance.start-limit=%g", limit+startMargin))
+	}
+	o.setattr = append(attrs, o.setattr...)
 	return nil
 }
+
+// startMargin is how many seconds longer a parent waits for an instance than that itself waits for its brokers.
+const startMargin = 60
 
 // bring adds a file to those that the job brings along.
 func (o *nestOptions) bring(name string, data []byte, mode uint32) {
@@ -72,8 +79,8 @@ func (o *nestOptions) bring(name string, data []byte, mode uint32) {
 	o.files[name] = fileEntry(data, regular|mode)
 }
 
-// startOptions are --broker-opts, checked as the instance will.
-func (o *nestOptions) startOptions(conf string) ([]string, error) {
+// startOptions are --broker-opts, checked as the instance will, and its --start-time in seconds (0 = not given).
+func (o *nestOptions) startOptions(conf string) ([]string, float64, error) {
 	var opts []string
 	for _, text := range o.brokerOpts {
 		for i, part := range strings.Split(text, ",-") { // a value may hold commas, too
@@ -89,20 +96,23 @@ func (o *nestOptions) startOptions(conf string) ([]string, error) {
 	flags := pflag.NewFlagSet("broker-opts", pflag.ContinueOnError)
 	start.flagsOf(flags)
 	if err := flags.Parse(opts); err != nil {
-		return nil, fmt.Errorf("--broker-opts: %s", plainer(err.Error()))
+		return nil, 0, fmt.Errorf("--broker-opts: %s", plainer(err.Error()))
 	}
 	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("--broker-opts: %q is no option", flags.Arg(0))
+		return nil, 0, fmt.Errorf("--broker-opts: %q is no option", flags.Arg(0))
 	}
 	if err := start.forChild(); err != nil {
-		return nil, fmt.Errorf("--broker-opts: %w", err)
+		return nil, 0, fmt.Errorf("--broker-opts: %w", err)
 	}
 	if conf == "" { // else it may say the rest
 		if err := start.check(); err != nil {
-			return nil, fmt.Errorf("--broker-opts: %w", err)
+			return nil, 0, fmt.Errorf("--broker-opts: %w", err)
 		}
 	}
-	return opts, nil
+	if start.startTime == "" {
+		return opts, 0, nil
+	}
+	return opts, start.startLimit().Seconds(), nil
 }
 
 // conf is what --conf says, as one file: single keys first, which stand in no table.

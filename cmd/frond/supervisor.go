@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -501,6 +502,9 @@ func (s *supervisor) cleanup() {
 	}
 	if s.dir != nil {
 		s.dir.Remove()
+		if s.o.child == nil { // child instances whose leaders were killed have left theirs
+			boot.Sweep(filepath.Dir(s.dir.Path))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,4 +26,16 @@ func parseSignal(s string) (syscall.Signal, error) {
 		return sig, nil
 	}
 	return 0, fmt.Errorf("%q is no signal: give a number or a name such as TERM or SIGUSR1", s)
+}
+
+// catches tells whether a process has a handler for a signal.
+func catches(pid int, sig syscall.Signal) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	_, mask, _ := strings.Cut(string(text), "\nSigCgt:")
+	mask, _, _ = strings.Cut(mask, "\n")
+	bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+	return err == nil && bits&(1<<(uint(sig)-1)) != 0
 }

@@ -157,9 +157,9 @@ func (s *supervisor) step(ev any) {
 // have ignored by whatever they start in the background.
 func (s *supervisor) catchSignals() (stop func()) {
 	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU)
 	if s.o.child != nil {
-		signal.Notify(ch, syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2)
+		signal.Notify(ch, syscall.SIGALRM)
 	}
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(ch, syscall.SIGHUP)
@@ -305,9 +305,9 @@ func (s *supervisor) onIdle(ev evIdle) {
 // onSignal passes the first signal on and ends everything; the next one hastens.
 func (s *supervisor) onSignal(sig os.Signal) {
 	switch sig {
-	case syscall.SIGUSR1, syscall.SIGUSR2: // for the program, as the warning before the end
-		if s.program != nil && !s.ended {
-			s.program.Signal(sig.(syscall.Signal))
+	case syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU: // the warning before an end, for the program if it wants it: else it would die of it
+		if num := sig.(syscall.Signal); s.program != nil && !s.ended && catches(s.program.PID, num) {
+			syscall.Kill(s.program.PID, num)
 		}
 		return
 	case syscall.SIGALRM: // its time is up

@@ -18,7 +18,7 @@
 
 enum { CTL = 3, GRACE_MS = 500 };
 
-static const int held[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTTOU, SIGTTIN, SIGTSTP, SIGPIPE, SIGUSR1, SIGUSR2};
+static const int held[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTTOU, SIGTTIN, SIGTSTP, SIGPIPE, SIGUSR1, SIGUSR2, SIGXCPU};
 enum { NHELD = sizeof held / sizeof *held };
 static struct sigaction before[NHELD];
 

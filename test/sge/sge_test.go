@@ -104,13 +104,17 @@ func limit(t *testing.T, c *cluster) {
 	}
 }
 
-// deleted: qdel kills the processes of all hosts at once; what the instance could not take away itself is found by the next one.
+// deleted: with qsub -notify qdel sends USR2, which is for the command if it catches it, and some seconds later kills the processes of all hosts; what the instance could
+// not take away itself is found by the next one.
 func deleted(t *testing.T, c *cluster) {
-	id := c.submit("deleted", "-pe tight 6", "exec frond start sh -c 'frond submit -N3 -n3 sleep 1000; echo x >ready; sleep 1000'")
+	id := c.submit("deleted", "-pe tight 6 -notify", "exec frond start sh -c 'trap \"date >>warned\" USR2; frond submit -N3 -n3 sleep 1000; echo x >ready; while :; do sleep 0.1; done'")
 	ready := harness.Until(60*time.Second, func() bool { _, err := os.Stat(filepath.Join(c.dir, "ready")); return err == nil })
 	require.True(t, ready)
 	c.admin("qdel", id)
 	c.finish("deleted", id)
+	text, err := os.ReadFile(filepath.Join(c.dir, "warned"))
+	require.NoError(t, err)
+	require.NotEmpty(t, text)
 	over := harness.Until(15*time.Second, func() bool { return len(harness.Processes(c.dir)) == 0 })
 	require.True(t, over, "%v", harness.Processes(c.dir))
 	c.shell("frond list")

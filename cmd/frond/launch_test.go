@@ -142,7 +142,7 @@ func TestInterfaces(t *testing.T) {
 
 func TestRanksAndGrantsOfAnAllocation(t *testing.T) {
 	a := &outer.Allocation{Nodes: []string{"a", "b", "c"}, CPUs: []int{8, 4, 1}, MemMiB: []int64{80, 40, 10}, Here: 1}
-	p := &launchPlan{alloc: a, local: 1, nodes: a.Nodes, here: 1, threads: 2}
+	p := &launchPlan{alloc: a, local: 1, nodes: a.Nodes, here: 1, threads: map[string]int{"a": 2, "b": 2, "c": 2}}
 	slots := p.slots(1, nil)
 	require.Equal(t, 3, p.size())
 	require.Equal(t, []string{"a", "c"}, p.others())

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"time"
 
 	"github.com/frond-hpc/frond/overlay/meet"
 	"github.com/frond-hpc/frond/overlay/outer"
@@ -23,7 +21,7 @@ type launchPlan struct {
 	here    int               // index in nodes of this host, which the leader offers; -1 = it offers nothing
 	nodes   []string          // all; nil: local brokers alone
 	way     way               // nil: no broker elsewhere
-	threads int               // cpus of the allocation's scheduler that make a core
+	threads map[string]int    // by node, cpus of the allocation's scheduler that make a core; 1 where it has none
 	step    string            // id of the launch that this process is one of, unique at whoever launched it; empty: it is alone
 	crew    *crew             // its processes, if they can talk
 	launch  *outer.Task       // the same as a launcher of parallel programs tells it; nil: it is none of its
@@ -58,7 +56,7 @@ func (p *launchPlan) others() []string {
 
 // makePlan finds out where this process is and decides what to launch.
 func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
-	p := &launchPlan{local: max(1, o.brokers), here: -1, threads: 1}
+	p := &launchPlan{local: max(1, o.brokers), here: -1}
 	if o.child != nil {
 		p.local, p.joiners, p.found = 1, o.child.Size-1, "a task of job "+o.child.Job+" of "+o.child.parent.Name
 		return p, nil
@@ -114,7 +112,7 @@ func (o *startOptions) planLocal(p *launchPlan) error {
 	p.inside = a
 	p.found = fmt.Sprintf("in the %s of job %s of %s, whose other nodes are left alone (--launcher or -n say so)", a.Where, a.ID, schedulers[a.Kind])
 	if a.Kind == "slurm" && a.Here >= 0 {
-		p.threads = slurmThreads(a.Nodes)
+		p.askSlurm(a)
 	}
 	return nil
 }
@@ -157,7 +155,9 @@ func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 	if len(p.others()) == 0 && p.seat == nil {
 		return nil
 	}
-	p.threads = slurmThreads(p.nodes)
+	if p.seat == nil || o.dryRun { // else it is asked there
+		p.askSlurm(a)
+	}
 	if p.crew != nil {
 		p.way = crewWay{p.crew}
 		return nil
@@ -178,16 +178,15 @@ func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 	return nil
 }
 
-// slurmThreads asks Slurm whether it counts hardware threads; where it does not answer it is taken to count cores.
-func slurmThreads(nodes []string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "scontrol", "-o", "show", "node", nodes[0]).Output()
-	if err != nil {
-		return 1
-	}
-	return outer.ThreadsPerCPU(string(out))
+// askSlurm completes what the environment says: what the job has of each node, and where hardware threads are counted. If Slurm does not answer, the
+// environment counts, and cpus are taken for cores.
+func (p *launchPlan) askSlurm(a *outer.Allocation) {
+	a.SlurmGrant(output("scontrol", "-d", "-o", "show", "job", a.ID))
+	p.threads = outer.ThreadsPerCPU(output("scontrol", "-o", "show", "node", hostlist.Encode(a.Nodes)))
 }
+
+// cores are those of so many cpus of a node.
+func (p *launchPlan) cores(node string, cpus int) int { return max(1, cpus/max(1, p.threads[node])) }
 
 // grantedHere fills in what this host may offer where the others are left alone.
 func (p *launchPlan) grantedHere(place *meet.Place) {
@@ -205,12 +204,16 @@ func (p *launchPlan) granted(place *meet.Place, node int) {
 
 func (p *launchPlan) grant(a *outer.Allocation, place *meet.Place, node int) {
 	if a.CPUs != nil {
-		place.Cores = max(1, a.CPUs[node]/p.threads)
+		place.Cores = p.cores(a.Nodes[node], a.CPUs[node])
 	}
 	if a.MemMiB != nil {
 		place.MemMiB = a.MemMiB[node]
 	}
 	place.NoGPUs = !a.GPUs
+	if a.GPUIDs != nil {
+		place.GPUs = a.GPUIDs[node]
+		place.NoGPUs = place.GPUs == ""
+	}
 }
 
 // slots are the places of brokers elsewhere. Parts are what they are told to offer, by rank; nil = what they have.
@@ -255,8 +258,8 @@ func (p *launchPlan) describe(e *env) {
 	}
 	if p.alloc != nil && p.alloc.CPUs != nil {
 		total := 0
-		for _, n := range p.alloc.CPUs {
-			total += max(1, n/p.threads)
+		for i, n := range p.alloc.CPUs {
+			total += p.cores(p.alloc.Nodes[i], n)
 		}
 		fmt.Fprintf(e.stdout, "granted:  %d cores at most\n", total)
 	}

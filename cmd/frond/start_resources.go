@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/frond-hpc/frond/overlay/meet"
 	"github.com/frond-hpc/frond/resource"
+	"github.com/frond-hpc/frond/resource/idset"
 	"github.com/frond-hpc/frond/resource/probe"
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -111,7 +113,11 @@ func hostNode(p meet.Place) (resource.Node, error) {
 	if err != nil {
 		return host, fmt.Errorf("find out what this host has: %w", err)
 	}
-	host = probe.Limit(host, p.Cores, p.MemMiB, p.NoGPUs)
+	gpus, err := idset.Parse(p.GPUs)
+	if err != nil {
+		return host, fmt.Errorf("granted gpus: %w", err)
+	}
+	host = probe.Limit(host, probe.Grant{Cores: p.Cores, MemMiB: p.MemMiB, NoGPUs: p.NoGPUs, GPUs: slices.Collect(gpus.All()), Named: probe.GPUsNamed(os.Getenv)})
 	if p.Parts > 1 {
 		host = probe.Deal(host, p.Parts)[p.Part]
 	}

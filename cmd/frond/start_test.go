@@ -134,7 +134,7 @@ func TestPropertiesReachBrokersElsewhere(t *testing.T) {
 		1:  {{"first"}, {"first", "x"}}, // rank 0 is here, on b
 		-1: {{"x"}, {"first"}, nil},     // rank 0 offers nothing: a, b and c are 0 to 2
 	} {
-		p := &launchPlan{local: 1, nodes: []string{"a", "b", "c"}, here: here, threads: 1}
+		p := &launchPlan{local: 1, nodes: []string{"a", "b", "c"}, here: here}
 		o := &startOptions{properties: []string{"x:a", "first:b"}}
 		if here >= 0 {
 			o.properties = []string{"x:a", "first:0-1"}

@@ -79,6 +79,7 @@ type Place struct {
 	Cores     int    `json:"cores,omitempty"`     // it may use so many of those that its host has; 0 = all
 	MemMiB    int64  `json:"mem_mib,omitempty"`   // the same
 	NoGPUs    bool   `json:"no_gpus,omitempty"`   // none was granted
+	GPUs      string `json:"gpus,omitempty"`      // these were granted, as an idset; empty = what the host shows
 	Oversub   int    `json:"oversub,omitempty"`   // cores offered for each
 	Part      int    `json:"part,omitempty"`      // of its host, which is dealt out in so many
 	Parts     int    `json:"parts,omitempty"`     // 0, 1: it has all

@@ -27,6 +27,7 @@ type Allocation struct {
 	CPUs     []int    // granted of each node, as the scheduler counts; nil = unknown
 	MemMiB   []int64  // granted of each node; nil = unknown
 	GPUs     bool     // some were granted
+	GPUIDs   []string // of each node, as an idset; empty = none; nil = unknown
 	Where    string
 	Here     int      // index in Nodes of the one this process is on; -1 = none
 	Step     string   // with Where == Step: its id, unique at the scheduler

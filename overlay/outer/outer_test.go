@@ -96,9 +96,25 @@ func TestTheProgramLosesOnlyTheStep(t *testing.T) {
 }
 
 func TestThreadsPerCPU(t *testing.T) {
-	require.Equal(t, 2, ThreadsPerCPU("NodeName=a CoresPerSocket=4 CPUTot=16 Sockets=2 ThreadsPerCore=2\n"))
-	require.Equal(t, 1, ThreadsPerCPU("NodeName=a CoresPerSocket=4 CPUTot=8 Sockets=2 ThreadsPerCore=2\n"), "only cores are counted")
-	require.Equal(t, 1, ThreadsPerCPU(""))
+	require.Equal(t, map[string]int{"a": 2}, ThreadsPerCPU("NodeName=a CoresPerSocket=4 CPUTot=16 Sockets=2 ThreadsPerCore=2\n"+
+		"NodeName=b CoresPerSocket=4 CPUTot=8 Sockets=2 ThreadsPerCore=2\nNodeName=c CoresPerSocket=4 CPUTot=8 Sockets=2 ThreadsPerCore=1\n"), "of b only cores are counted")
+	require.Empty(t, ThreadsPerCPU(""))
+}
+
+func TestWhatSlurmSaysOfAJobsNodesCounts(t *testing.T) {
+	a := &Allocation{Nodes: []string{"n0", "n1", "n2"}, MemMiB: []int64{100, 900, 0}}
+	a.SlurmGrant("JobId=1 NodeList=n[0-2] JOB_GRES=gpu:3   Nodes=n[0-1] CPU_IDs=0-1 Mem=200 GRES=gpu:a100:2(IDX:0-1),nic:1(IDX:0)   Nodes=n2,x CPU_IDs=0 Mem=300 GRES=gpu:1(IDX:3),gpu:tesla:1(IDX:5) MinCPUsNode=2")
+	require.Equal(t, []int64{100, 200, 300}, a.MemMiB)
+	require.Equal(t, []string{"0-1", "0-1", "3,5"}, a.GPUIDs)
+	require.True(t, a.GPUs)
+
+	a = &Allocation{Nodes: []string{"n0", "n1"}}
+	a.SlurmGrant("Nodes=n0 CPU_IDs=0 Mem=0 GRES= Nodes=n1 CPU_IDs=0 Mem=0 GRES=gpu:0")
+	require.Nil(t, a.MemMiB, "0 is no limit")
+	require.Nil(t, a.GPUIDs)
+	require.False(t, a.GPUs)
+	a.SlurmGrant("slurm_load_jobs error: Invalid job id specified")
+	require.Nil(t, a.MemMiB)
 }
 
 func TestWhatTheProcessesOfALaunchSayOfTheirNodesCounts(t *testing.T) {

@@ -148,7 +148,7 @@ func (a *Allocation) setMemory() {
 }
 
 // NodeVars are variables that say something of the node on which a process is: where one is carried to another node they stay there.
-var NodeVars = []string{"SLURMD_NODENAME", "HOSTNAME", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL"}
+var NodeVars = []string{"SLURMD_NODENAME", "HOSTNAME", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", "SLURM_GPUS_ON_NODE"}
 
 // stepVars are what srun sets for the tasks of a step.
 var stepVars = []string{"SLURM_STEP*", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS", "SLURM_TASK_PID", "SLURM_TASKS_PER_NODE",
@@ -203,24 +203,4 @@ func BrokersStep(squeue string) bool {
 		}
 	}
 	return squeue == ""
-}
-
-// ThreadsPerCPU tells how many of Slurm's cpus make a core, from the output of `scontrol -o show node`: where it counts hardware threads
-// more than one. 1 if it cannot be told.
-func ThreadsPerCPU(scontrol string) int {
-	line, _, _ := strings.Cut(scontrol, "\n")
-	get := func(name string) int {
-		for _, f := range strings.Fields(line) {
-			if v, ok := strings.CutPrefix(f, name+"="); ok {
-				n, _ := strconv.Atoi(v)
-				return n
-			}
-		}
-		return 0
-	}
-	threads, cores := get("ThreadsPerCore"), get("Sockets")*get("CoresPerSocket")
-	if threads > 1 && get("CPUTot") == cores*threads {
-		return threads
-	}
-	return 1
 }

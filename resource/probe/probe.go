@@ -131,7 +131,7 @@ func (m machine) cgroupLimit(mount, path, file string) int64 {
 }
 
 // gpuVars name the gpus that an outer scheduler gave.
-var gpuVars = []string{"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"}
+var gpuVars = []string{"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"}
 
 // gpus returns ids: those of the first variable set, else those of NVIDIA's device files, else one for each render node of AMD's driver.
 func (m machine) gpus() []int {
@@ -149,22 +149,25 @@ func (m machine) gpus() []int {
 	return upTo(len(m.numbered("dev/dri/renderD")))
 }
 
-// visible reads a list of device numbers; it ends at the first invalid one, as CUDA takes it. Devices named otherwise (GPU-…) are counted.
+// visible reads a list of device numbers; it ends at the first invalid one, as CUDA takes it. Of Intel's "0.1", a part of device 0, the device counts.
+// Devices that have other names (GPU-…, MIG-…) are counted.
 func visible(list string) []int {
 	var ids []int
 	parts := strings.Split(list, ",")
 	for _, p := range parts {
 		p = strings.TrimSpace(p)
-		id, err := strconv.Atoi(p)
+		number, _, _ := strings.Cut(p, ".")
+		id, err := strconv.Atoi(number)
 		switch {
 		case err == nil && (id < 0 || id > resource.MaxMaskID):
 			return ids
-		case err != nil && len(ids) == 0 && len(p) > 4:
+		case err != nil && len(ids) == 0 && (strings.HasPrefix(p, "GPU-") || strings.HasPrefix(p, "MIG-")):
 			return upTo(len(parts))
 		case err != nil:
 			return ids
+		case !slices.Contains(ids, id):
+			ids = append(ids, id)
 		}
-		ids = append(ids, id)
 	}
 	return ids
 }
@@ -225,17 +228,43 @@ func share(total, n, i int) (lo, hi int) {
 	return lo, hi
 }
 
-// Limit returns what was granted of a node: at most so many cores and so much memory (0 = no limit), and no gpus if none were. Where it
-// is fewer cores than the node has, which of them is not known, so tasks are bound to no cpus (CPUs is nil).
-func Limit(node resource.Node, cores int, memMiB int64, noGPUs bool) resource.Node {
-	if cores > 0 && cores < node.Cores.Count() {
-		node.Cores, node.CPUs = resource.MaskRange(0, cores-1), nil
+// Grant is what an outer scheduler gave of a node.
+type Grant struct {
+	Cores  int   // 0 = no limit
+	MemMiB int64 // the same
+	NoGPUs bool  // none
+	GPUs   []int // these, as the scheduler counts; nil = it does not say
+	Named  bool  // the environment names gpus (GPUsNamed)
+}
+
+// Limit returns what was granted of a node, never more than it has. Where it is fewer cores than the node has, which of them is not known, so tasks
+// are bound to no cpus (CPUs is nil). Where the environment names gpus its numbers count, which may differ from the scheduler's, and not more of them than were
+// granted; where nothing shows any, those that the scheduler says are there.
+func Limit(node resource.Node, g Grant) resource.Node {
+	if g.Cores > 0 && g.Cores < node.Cores.Count() {
+		node.Cores, node.CPUs = resource.MaskRange(0, g.Cores-1), nil
 	}
-	if memMiB > 0 && (node.MemMiB == 0 || memMiB < node.MemMiB) {
-		node.MemMiB = memMiB
+	if g.MemMiB > 0 && (node.MemMiB == 0 || g.MemMiB < node.MemMiB) {
+		node.MemMiB = g.MemMiB
 	}
-	if noGPUs {
+	there := node.GPUs.IDs()
+	switch {
+	case g.NoGPUs:
 		node.GPUs = resource.Mask{}
+	case g.GPUs == nil:
+	case g.Named:
+		node.GPUs = resource.MaskOf(there[:min(len(there), len(g.GPUs))]...)
+	default:
+		both := slices.DeleteFunc(slices.Clone(there), func(id int) bool { return !slices.Contains(g.GPUs, id) })
+		if len(both) == 0 { // there are none that are known here, or their numbers mean something else
+			both = g.GPUs
+		}
+		node.GPUs = resource.MaskOf(both...)
 	}
 	return node
+}
+
+// GPUsNamed tells whether the environment says which gpus there are.
+func GPUsNamed(getenv func(string) string) bool {
+	return slices.ContainsFunc(gpuVars, func(name string) bool { return getenv(name) != "" })
 }

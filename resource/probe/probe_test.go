@@ -82,6 +82,9 @@ func TestVisibleDevices(t *testing.T) {
 	require.Empty(t, visible("-1"))
 	require.Equal(t, []int{0}, visible("0,-1,1"))
 	require.Equal(t, []int{0}, visible("0,x"))
+	require.Equal(t, []int{0}, visible("MIG-aaaa"))
+	require.Empty(t, visible("NoDevFiles"), "as Slurm says that there are none")
+	require.Equal(t, []int{0, 1}, visible("0.0,0.1,1.0"), "parts of Intel's devices")
 }
 
 func TestThisHostHasACore(t *testing.T) {
@@ -116,12 +119,30 @@ func TestDealGivesEachBrokerACoreAndNoBindingWhenThereAreTooFew(t *testing.T) {
 }
 
 func TestLimitNeverAdds(t *testing.T) {
-	n := resource.Node{Cores: resource.MaskRange(0, 3), CPUs: []int{0, 1, 2, 3}, GPUs: resource.MaskOf(0), MemMiB: 900}
-	require.Equal(t, n, Limit(n, 0, 0, false))
-	require.Equal(t, n, Limit(n, 8, 1000, false), "more is granted than there is")
-	less := Limit(n, 2, 100, true)
+	n := resource.Node{Cores: resource.MaskRange(0, 3), CPUs: []int{0, 1, 2, 3}, GPUs: resource.MaskOf(0, 1, 2), MemMiB: 900}
+	require.Equal(t, n, Limit(n, Grant{}))
+	require.Equal(t, n, Limit(n, Grant{Cores: 8, MemMiB: 1000}), "more is granted than there is")
+	less := Limit(n, Grant{Cores: 2, MemMiB: 100, NoGPUs: true})
 	require.Equal(t, "0-1", less.Cores.String())
 	require.Nil(t, less.CPUs, "which two is not known")
 	require.EqualValues(t, 100, less.MemMiB)
 	require.Zero(t, less.GPUs.Count())
+}
+
+func TestGPUsThatWereGranted(t *testing.T) {
+	for name, row := range map[string]struct {
+		there []int
+		grant Grant
+		want  string
+	}{
+		"of all that the devices show, those":             {[]int{0, 1, 2}, Grant{GPUs: []int{1, 2}}, "1-2"},
+		"the environment has other numbers":               {[]int{0, 1}, Grant{GPUs: []int{2, 3}, Named: true}, "0-1"},
+		"the environment names more than were granted":    {[]int{0, 1, 2, 3}, Grant{GPUs: []int{2}, Named: true}, "0"},
+		"no device is known: the scheduler's word counts": {nil, Grant{GPUs: []int{0, 1}}, "0-1"},
+		"devices have other numbers":                      {[]int{7}, Grant{GPUs: []int{0}}, "0"},
+		"none":                                            {[]int{0, 1}, Grant{NoGPUs: true, GPUs: []int{1}}, ""},
+		"the scheduler does not say which":                {[]int{0, 1}, Grant{}, "0-1"},
+	} {
+		require.Equal(t, row.want, Limit(resource.Node{GPUs: resource.MaskOf(row.there...)}, row.grant).GPUs.String(), name)
+	}
 }

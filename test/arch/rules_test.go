@@ -32,7 +32,7 @@ var imports = map[string][]string{
 	"overlay":       {"overlay/wire"},
 	"overlay/...":   {"overlay", "overlay/wire"},
 	"overlay/meet":  {"overlay/curve"},
-	"overlay/outer": {"resource/hostlist"},
+	"overlay/outer": {"resource/hostlist", "resource/idset"},
 	"overlay/unix":  {"overlay", "overlay/usock"},
 	"overlay/zmq":   {"overlay", "overlay/wire", "overlay/curve"}, // in a test: libzmq and curve must agree
 

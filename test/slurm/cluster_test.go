@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 // needed are the programs of Debian's slurm-wlm and munge.
 var needed = []string{"munged", "slurmctld", "slurmd", "sbatch", "salloc", "srun", "scontrol"}
 
-// cluster is a Slurm of four nodes n0 to n3 with 8 cpus and 4000 MiB each.
+// cluster is a Slurm of four nodes n0 to n3 with 8 cpus, 4000 MiB and 2 gpus each.
 type cluster struct {
 	t    *testing.T
 	dir  string // run directories, home, work
@@ -58,6 +58,7 @@ ReturnToService=2
 KillWait=5
 SchedulerParameters=sched_min_interval=10000
 MailProg=/bin/true
+GresTypes=gpu
 SlurmdParameters=config_overrides
 %[4]sPartitionName=p Nodes=ALL Default=YES State=UP MaxTime=INFINITE DefMemPerCPU=100
 `
@@ -96,10 +97,15 @@ func (c *cluster) daemons() {
 	host, err := os.Hostname()
 	require.NoError(c.t, err)
 	for i := range 4 {
-		fmt.Fprintf(&nodes, "NodeName=n%d NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=8 Boards=1 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=4000\n", i, host, ports[i+1])
+		fmt.Fprintf(&nodes, "NodeName=n%d NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=8 Boards=1 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=4000 Gres=gpu:2\n", i, host, ports[i+1])
 	}
 	conf := fmt.Sprintf(confText, host, ports[0], c.etc, nodes.String())
 	require.NoError(c.t, os.WriteFile(c.etc+"/slurm.conf", []byte(conf), 0o644))
+	gres := fmt.Sprintf("NodeName=n[0-3] Name=gpu File=%s/gpu[0-1]\n", c.etc) // files that Slurm takes for devices
+	require.NoError(c.t, os.WriteFile(c.etc+"/gres.conf", []byte(gres), 0o644))
+	for _, name := range []string{"/gpu0", "/gpu1"} {
+		require.NoError(c.t, os.WriteFile(c.etc+name, nil, 0o644))
+	}
 	key := make([]byte, 1024)
 	rand.Read(key)
 	require.NoError(c.t, os.WriteFile(c.etc+"/munge/key", key, 0o400))

@@ -177,15 +177,24 @@ func check(t *testing.T, c *cluster) {
 	require.Contains(t, out, "srun -N 3 -n 3 -w 'n[1-3]'")
 }
 
-// granted: one of n0's cpus, and 100 MiB for it.
+// granted: one of the nodes' cpus, and memory for it, by an option or by the site's default; gpus if there are some among it.
 func granted(t *testing.T, c *cluster) {
-	out, code := c.shell("salloc -Q -N1 -n1 --mem-per-cpu=70 frond start sh -c 'frond resource R'")
-	require.Zero(t, code, out)
-	require.Contains(t, out, `"core":"0"`)
-	require.Contains(t, out, "70")
-	out = c.finish("one", c.batch("one", "-N1 -n1 --mem-per-cpu=70", "frond start frond resource R"))
-	require.Contains(t, out, `"core":"0"`)
-	require.Contains(t, out, "n0")
+	for _, row := range []struct{ opts, r string }{
+		{"-N1 -n1 --mem-per-cpu=70", `{"core":"0"}}],"nodelist":["n0"],"starttime":0,"expiration":0},"scheduling":{"writer":"frond:memory","memory":{"0":70}}}`},
+		{"-N2 -n2", `"rank":"0-1","children":{"core":"0"}}],"nodelist":["n[0-1]"],"starttime":0,"expiration":0},"scheduling":{"writer":"frond:memory","memory":{"0-1":100}}}`},
+		{"-N2 -n2 --gres=gpu:1", `"rank":"0-1","children":{"core":"0","gpu":"0"}}]`},
+		{"-N2 -n2 --gres=gpu:2", `"rank":"0-1","children":{"core":"0","gpu":"0-1"}}]`},
+	} {
+		out, code := c.shell("salloc -Q " + row.opts + " frond start frond resource R")
+		require.Zero(t, code, out)
+		require.Contains(t, out, row.r, "salloc %s", row.opts)
+		out = c.finish("granted", c.batch("granted", row.opts, "frond start frond resource R"))
+		require.Contains(t, out, row.r, "sbatch %s", row.opts)
+	}
+	out := c.finish("local", c.batch("local", "-N2 -n2", `frond start --launcher=local sh -c 'frond resource R; echo in $FROND_OUTER_JOBID'`))
+	require.Contains(t, out, `"core":"0"}`)
+	require.Contains(t, out, `"memory":{"0":100}`, "other nodes are left alone, but on this one nothing else was granted")
+	require.Regexp(t, `in [0-9]+`, out)
 }
 
 // nodeDown: the instance goes on without the node if the job has --no-kill.

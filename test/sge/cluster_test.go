@@ -56,18 +56,18 @@ func start(t *testing.T) *cluster {
 	}
 	c.net = harness.NewNetwork(t, 3, etc)
 	require.NoError(t, os.Chmod(root, 0o755))
-	for _, d := range []string{"default/common", "qmaster/job_scripts", "execd", "u", "bin"} {
+	for _, d := range []string{"default/common", "qmaster/job_scripts", "execd", "u", "frond"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, d), 0o755))
 	}
 	require.NoError(t, os.Chown(c.dir, user, user))
-	require.NoError(t, exec.Command("cp", filepath.Join(harness.BinDir(), "frond"), root+"/bin/frond").Run()) // where it was built only root comes
-	for _, l := range []string{"lib", "util", "utilbin"} {
+	require.NoError(t, exec.Command("cp", filepath.Join(harness.BinDir(), "frond"), root+"/frond/frond").Run()) // where it was built only root comes
+	for _, l := range []string{"bin", "lib", "util", "utilbin"} {
 		require.NoError(t, os.Symlink("/var/lib/gridengine/"+l, filepath.Join(root, l)))
 	}
 	c.sge = []string{"SGE_ROOT=" + root, "SGE_CELL=default", "SGE_QMASTER_PORT=6444", "SGE_EXECD_PORT=6445", "SGE_ND=1"} // ports of hosts of their own
 	for _, kv := range harness.Environ(c.dir) {
 		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
-			kv = "PATH=" + root + "/bin:" + lib + ":" + path
+			kv = "PATH=" + root + "/frond:" + lib + ":" + path
 		}
 		c.env = append(c.env, kv)
 	}

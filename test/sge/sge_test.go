@@ -21,6 +21,7 @@ func TestGridEngine(t *testing.T) {
 	}{
 		{"the same work as elsewhere", workload},
 		{"a broker on each host", everyHost},
+		{"by mpiexec, once per host and once per slot", mpiexec},
 		{"a serial job", serial},
 		{"a parallel environment that lets nothing start", loose},
 		{"the time limit, and on in another job", limit},
@@ -65,6 +66,22 @@ func everyHost(t *testing.T, c *cluster) {
 	require.Contains(t, out, "no job of Grid Engine here")
 	require.Regexp(t, `job_number: +`+id, out, "the program may use qstat")
 	require.Contains(t, out, "exit code 0")
+}
+
+// mpiexec of MPICH asks Grid Engine for the hosts and starts its processes by qrsh: they become one instance with a broker on each host.
+func mpiexec(t *testing.T, c *cluster) {
+	harness.Need(t, harness.Has("mpiexec.mpich"), "needs mpiexec.mpich: scripts/testdeps.sh installs it as root")
+	out := c.finish("mpi", c.submit("mpi", "-pe tight 6", `
+		for opt in "-n 3 -ppn 1" "-n 6"; do
+			mpiexec.mpich $opt frond start sh -c 'echo one leader; frond resource list -s free; frond run -N3 -n3 hostname; exit 3'
+			echo exit code $?
+		done`))
+	require.Equal(t, 2, strings.Count(out, "one leader"), out)
+	require.Equal(t, 2, strings.Count(out, "exit code 3"), out)
+	for i := range 3 {
+		require.Equal(t, 2, strings.Count(out, fmt.Sprintf("h%d\n", i))-strings.Count(out, fmt.Sprintf("-h%d\n", i)), out)
+	}
+	require.Contains(t, out, "6 processes were started on 3 nodes: one on each becomes the broker, the others wait")
 }
 
 // serial: one slot is one core.

@@ -47,7 +47,7 @@ func newGroup(w *writer, careful bool) *group {
 // insert writes the rows of t that are inserted, and collects the rest.
 func (g *group) insert(t *job.Txn) error {
 	g.lastID = max(g.lastID, t.LastID)
-	steps := []func(*job.Txn) error{g.texts, g.arrays, g.output, g.ended, g.ranges}
+	steps := []func(*job.Txn) error{g.arrays, g.output, g.ended, g.ranges}
 	for _, step := range steps {
 		if err := step(t); err != nil {
 			return err

@@ -5,14 +5,8 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 )
 
-// settle writes what follows from the inserted rows: texts, sums, which arrays are active, attempts of unfinished elements, members.
+// settle writes what follows from the inserted rows: sums, which arrays are active, attempts of unfinished elements, members.
 func (g *group) settle(group []*job.Txn) error {
-	if err := g.w.specs.flush(); err != nil {
-		return err
-	}
-	if err := g.w.envs.flush(); err != nil {
-		return err
-	}
 	for _, t := range group {
 		if err := g.params(t); err != nil {
 			return err

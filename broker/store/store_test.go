@@ -151,6 +151,20 @@ func single(id jobspec.ID) *job.Txn {
 	return &job.Txn{Arrays: []job.ArrayRow{{ID: id, N: 1, Spec: 1}}, Specs: []job.SpecRow{{ID: 1, JSON: []byte("{}")}}, LastID: id}
 }
 
+// TestManyTexts: more new jobspecs in one transaction than are inserted at once.
+func TestManyTexts(t *testing.T) {
+	s, _ := open(t, t.TempDir(), Options{})
+	txn := &job.Txn{LastID: 800}
+	for i := range 800 {
+		id := jobspec.ID(i + 1)
+		txn.Specs = append(txn.Specs, job.SpecRow{ID: uint64(id), JSON: []byte("{}")})
+		txn.Envs = append(txn.Envs, job.EnvRow{ID: uint64(id), Data: []byte("A=1\x00")})
+		txn.Arrays = append(txn.Arrays, job.ArrayRow{ID: id, N: 1, Spec: uint64(id), Env: uint64(id)})
+	}
+	require.NoError(t, commit(s, txn))
+	require.NoError(t, commit(s, txn), "again")
+}
+
 func TestOpen(t *testing.T) {
 	t.Run("a new directory has the documented files, for its owner alone", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "a", "with ? # % in its name")

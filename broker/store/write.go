@@ -106,6 +106,17 @@ func (w *writer) apply(g *group, list []*job.Txn) error {
 	for _, b := range []*bulk{w.specs, w.envs, w.arrays, w.elements, w.outputs, w.actives, w.inactives} {
 		b.reset()
 	}
+	for _, t := range list {
+		if err := g.texts(t); err != nil {
+			return err
+		}
+	}
+	// Before the rows are counted that follow: texts that are there already are no sign of a repetition.
+	for _, b := range []*bulk{w.specs, w.envs} {
+		if err := b.flush(); err != nil {
+			return err
+		}
+	}
 	before, err := w.c.number(`SELECT total_changes()`)
 	if err != nil {
 		return err

@@ -45,6 +45,11 @@ test-slurm: build ## the tests in allocations of a real Slurm, set up on this ho
 	@scripts/testdeps.sh
 	go test -count=1 -timeout 10m ./test/slurm -v
 
+.PHONY: bench-slurm
+bench-slurm: build ## measure it beside Slurm's own ways to run many tasks (as root, on Debian)
+	@scripts/testdeps.sh
+	FROND_BENCH=1 go test -count=1 -timeout 10m ./test/slurm -run TestBench -v
+
 bin/tools/staticcheck-$(STATICCHECK):
 	@mkdir -p bin/tools
 	@GOBIN=$(CURDIR)/bin/tools go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)

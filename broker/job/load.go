@@ -155,6 +155,7 @@ func (m *Machine) settle(c claim) {
 	}
 	e := m.newElem(c.arr, c.row.Index, attempt, c.row.Failed)
 	if c.row.Node == "" { // an earlier attempt surely never ran, or failed
+		e.state = jobspec.StateSched
 		c.arr.pushAgain(e)
 		return
 	}

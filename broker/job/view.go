@@ -294,6 +294,9 @@ func (a *array) check() error {
 			n++
 		}
 	}
+	if i := slices.IndexFunc(a.again, func(e *elem) bool { return e.state != jobspec.StateSched }); i >= 0 {
+		return fmt.Errorf("element %d waits to start again in state %v", a.again[i].idx, a.again[i].state)
+	}
 	if a.n <= 10000 && n+len(a.again) != a.pending {
 		return fmt.Errorf("%d pending, counted %d", a.pending, n+len(a.again))
 	}

@@ -91,7 +91,11 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 	if err := msgpack.Unmarshal(tree.Info.Resources, &nodes); err != nil {
 		return broker.ServiceSpec{}, fmt.Errorf("resources of broker %d: %w", p.rank, err)
 	}
-	driver, err := proc.New(proc.Config{Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
+	shims, err := p.shims()
+	if err != nil {
+		return broker.ServiceSpec{}, err
+	}
+	driver, err := proc.New(proc.Config{KeepEnv: p.info.KeepEnv, PathDir: shims, Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
 		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath, Env: outerEnv(p.info), Outer: p.info.Outer != "", Rush: p.rush})
 	if err != nil {
 		return broker.ServiceSpec{}, err

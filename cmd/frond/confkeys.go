@@ -142,7 +142,7 @@ func (e *env) configure(cmd *cobra.Command) error {
 }
 
 // noConfig are the verbs that no file concerns, or that show what is wrong with one.
-var noConfig = map[string]bool{"broker": true, "relay": true, "version": true, "config": true, "completion": true, "help": true, "man": true,
+var noConfig = map[string]bool{"broker": true, "relay": true, "instead": true, "version": true, "config": true, "completion": true, "help": true, "man": true,
 	cobra.ShellCompRequestCmd: true, cobra.ShellCompNoDescRequestCmd: true}
 
 // topVerb is the verb right below frond.

@@ -65,6 +65,7 @@ func verbs(e *env) []*cobra.Command {
 		newManCmd(e),
 		newRelayCmd(e),
 		newCarryCmd(e),
+		newInsteadCmd(e),
 		newBrokerCmd(e),
 		newChildCmd(e),
 	}

@@ -55,6 +55,7 @@ type startOptions struct {
 	brokersGiven   bool // -n was
 	spread         bool // brokers are on several hosts
 	end            endOptions
+	keepEnv        bool
 	command        []string
 	stay           bool        // without a command: until it is ended
 	child          *childStart // it is a job of another instance; nil = it is not
@@ -307,6 +308,7 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	}
 	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
+	info.KeepEnv = o.keepEnv
 	if o.inactiveNum >= 0 {
 		info.InactiveNum = &o.inactiveNum
 	}

@@ -119,11 +119,22 @@ func (s *supervisor) watchEnd() {
 		s.end.own = s.began.Add(limit)
 		s.onEnd(evEnd{})
 	}
-	if a := s.plan.within; a != nil && a.EndQuery() != nil && a.Where != outer.Job {
+	if a := s.enclosed(); a != nil && a.EndQuery() != nil {
 		go s.askEnd(a)
 		return
 	}
 	close(s.end.first)
+}
+
+// enclosed is the allocation, or the job of another instance, that ends this one when it ends.
+func (s *supervisor) enclosed() *outer.Allocation {
+	if a := s.plan.around(); a != nil || s.o.child != nil || s.o.boot == "none" {
+		return a
+	}
+	if a, err := outer.Detect(s.e.getenv); err == nil && a != nil && a.Where == outer.Job {
+		return a
+	}
+	return nil
 }
 
 // askEnd asks the scheduler for as long as the instance runs.
@@ -152,7 +163,11 @@ func queryEnd(ctx context.Context, a *outer.Allocation) (outer.End, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	argv := a.EndQuery()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	program := argv[0]
+	if self, err := os.Executable(); err == nil && a.Kind == "frond" {
+		program = self
+	}
+	cmd := exec.CommandContext(ctx, program, argv[1:]...)
 	cmd.Env = outer.EndEnviron(os.Environ())
 	var said strings.Builder
 	cmd.Stderr = &said

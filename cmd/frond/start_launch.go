@@ -26,6 +26,7 @@ func (o *startOptions) launchFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.startTime, "start-time", "", "how long brokers may take to come up, a `DURATION` (default: 60s, on other hosts 120s)")
 	f.StringVar(&o.iface, "interface", "", "brokers on several hosts talk over `NAME` (eth1), or over addresses in it (10.1.0.0/16)")
 	f.StringVar(&o.ports, "port-range", "", "and listen on ports `FROM-TO` (default: any)")
+	f.BoolVar(&o.keepEnv, "keep-env", false, "jobs keep the variables of the allocation's scheduler, and find its srun or jsrun")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what was found and what would be run, and start nothing")
 	f.BoolVar(&o.checkOnly, "check", false, "start, show a table of the brokers, and end; exit code 0 if all came up")
 }

@@ -15,7 +15,6 @@ import (
 type launchPlan struct {
 	alloc   *outer.Allocation // nil: in none
 	inside  *outer.Allocation // in which this process stands, but whose other nodes are left alone
-	within  *outer.Allocation // the same, also where its nodes are left alone
 	found   string            // for people: where this process is, and why this is done
 	local   int               // brokers of this host: ranks 0 to local-1
 	here    int               // index in nodes of this host, which the leader offers; -1 = it offers nothing
@@ -74,7 +73,6 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	if err != nil && o.launcher != "local" {
 		return nil, err
 	}
-	p.within = p.alloc
 	if p.launch, err = o.started(e, p.alloc); err != nil {
 		return nil, err
 	}

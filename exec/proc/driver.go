@@ -23,6 +23,8 @@ type Config struct {
 	URI      string          // of the local broker: FROND_URI
 	JobPath  string          // FROND_JOB_ID_PATH of the job that this instance is; "" at the top
 	Env      []string        // NAME=value for every task, such as FROND_OUTER_JOBID
+	KeepEnv  bool            // tasks keep what an outer scheduler has set for its own
+	PathDir  string          // stands first in the PATH of tasks; empty = nothing is added
 	Outer    bool            // an outer scheduler may send SIGTERM to all processes here (hold.go)
 	MaxIdle  time.Duration   // a spawner idle for so long is ended; default 10 s
 	Rush     func(on bool)   // if set, told from a goroutine of the driver when many short tasks begin to come, and when they cease to

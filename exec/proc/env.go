@@ -30,12 +30,12 @@ type prepared struct {
 // maxPlain bounds what is sent to a spawner on the service's turn: a socket takes this without waiting.
 const maxPlain = 64 << 10
 
-func prepare(spec *exec.Spec) *prepared {
+func (d *Driver) prepare(spec *exec.Spec) *prepared {
 	if p, ok := spec.Prepared.(*prepared); ok {
 		return p
 	}
 	js := spec.Job
-	p := &prepared{env: baseEnv(spec), rlimits: rlimits(js.Shell.RLimit), expand: slices.Sorted(maps.Keys(js.Shell.EnvExpand))}
+	p := &prepared{env: inPath(baseEnv(spec, d.cfg.KeepEnv), d.cfg.PathDir), rlimits: rlimits(js.Shell.RLimit), expand: slices.Sorted(maps.Keys(js.Shell.EnvExpand))}
 	size := len(p.env)
 	for _, a := range js.Command {
 		p.tags = p.tags || jobspec.HasTag(a)
@@ -74,35 +74,46 @@ func paramTags(texts []string) (names []string) {
 // instance's secrets, and what outer launchers set for their own steps.
 var (
 	droppedNames    = []string{"FROND_URI", "FROND_ATTEMPT", "FROND_NODELIST", "FROND_CORES", "FROND_OUTER_JOBID", "FROND_STATUS", "FROND_RESULT", "FROND_EXIT_CODE", "FROND_FAILED", "FROND_FINISHED_ID", "CUDA_VISIBLE_DEVICES", "FLUX_JOB_ID", "FLUX_JOB_ID_PATH", "FLUX_JOB_SIZE", "FLUX_JOB_NNODES", "FLUX_JOB_TMPDIR", "FLUX_JOB_CC", "FLUX_TASK_RANK", "FLUX_TASK_LOCAL_ID", "FLUX_KVS_NAMESPACE", "FLUX_PMI_LIBRARY_PATH", "I_MPI_PMI_LIBRARY", "NOTIFY_SOCKET"}
-	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "SLURM_", "SLURMD_", "LSB_", "PBS_", "JSM_", "OMPI_COMM_WORLD_",
-		"OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix", "SGE_"}
-	keptNames = []string{"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_ARCH"}
+	droppedPrefixes = []string{"FROND_JOB_", "FROND_TASK_", "FROND_ARRAY_", "FROND_CERT", "FROND_PMI", "FROND_BOOT", "PMI_", "PMIX_", "PALS_", "JSM_", "OMPI_COMM_WORLD_", "OMPI_MCA_ess", "OMPI_MCA_orte_", "OMPI_MCA_pmix"}
+	outerPrefixes   = []string{"SLURM_", "SLURMD_", "LSB_", "PBS_", "SGE_"} // of schedulers
+	keptNames       = []string{"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "PBS_SERVER", "SGE_ROOT", "SGE_CELL", "SGE_CLUSTER_NAME", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_ARCH"}
 	// Grid Engine's variables with names that could be anybody's: it has set them if sgeMark is there.
 	sgeNames = []string{"JOB_ID", "JOB_NAME", "JOB_SCRIPT", "PE", "PE_HOSTFILE", "NSLOTS", "NHOSTS", "NQUEUES", "QUEUE", "REQUEST", "REQNAME", "RESTARTED", "ENVIRONMENT", "ARC"}
 )
 
 const sgeMark = "\x00SGE_JOB_SPOOL_DIR="
 
-func dropped(name string, gpusOff bool) bool {
+func dropped(name string, gpusOff, keepOuter bool) bool {
 	if slices.Contains(keptNames, name) || gpusOff && name == "CUDA_VISIBLE_DEVICES" {
 		return false
 	}
-	for _, p := range droppedPrefixes {
-		if strings.HasPrefix(name, p) {
-			return true
+	begins := func(p string) bool { return strings.HasPrefix(name, p) }
+	return slices.ContainsFunc(droppedPrefixes, begins) || !keepOuter && slices.ContainsFunc(outerPrefixes, begins) || slices.Contains(droppedNames, name)
+}
+
+// inPath puts dir first in the PATH of an environment.
+func inPath(env []byte, dir string) []byte {
+	if dir == "" {
+		return env
+	}
+	name := []byte("PATH=")
+	at := 0
+	if !bytes.HasPrefix(env, name) {
+		if at = bytes.Index(env, []byte("\x00PATH=")) + 1; at == 0 {
+			return append(env, "PATH="+dir+":/usr/local/bin:/usr/bin:/bin\x00"...)
 		}
 	}
-	return slices.Contains(droppedNames, name)
+	return slices.Insert(env, at+len(name), []byte(dir+":")...)
 }
 
 // baseEnv is the job's environment without what does not reach a task.
-func baseEnv(spec *exec.Spec) []byte {
+func baseEnv(spec *exec.Spec, keepOuter bool) []byte {
 	js := spec.Job
 	off := js.Shell.GPUAffinity == "off"
 	out := make([]byte, 0, len(spec.Env)+64)
-	sge := strings.Contains("\x00"+string(spec.Env), sgeMark)
+	sge := !keepOuter && strings.Contains("\x00"+string(spec.Env), sgeMark)
 	keep := func(name, entry string) {
-		if !dropped(name, off) && !(sge && slices.Contains(sgeNames, name)) && !slices.Contains(js.EnvUnset, name) {
+		if !dropped(name, off, keepOuter) && !(sge && slices.Contains(sgeNames, name)) && !slices.Contains(js.EnvUnset, name) {
 			out = append(append(out, entry...), 0)
 		}
 	}

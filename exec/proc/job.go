@@ -47,7 +47,7 @@ type task struct {
 }
 
 func (d *Driver) newJob(ej *exec.Job) *job {
-	j := &job{Job: ej, prep: prepare(ej.Spec)}
+	j := &job{Job: ej, prep: d.prepare(ej.Spec)}
 	for i := range ej.Parts {
 		j.left += ej.Parts[i].NTasks
 	}

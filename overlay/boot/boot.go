@@ -44,6 +44,7 @@ type Info struct {
 	Ports     string  `json:"ports,omitempty"`     // FROM-TO; empty = any
 	Outer     string  `json:"outer,omitempty"`     // the id of the allocation, for FROND_OUTER_JOBID
 	Step      string  `json:"step,omitempty"`      // the step in which it was started once per node
+	KeepEnv   bool    `json:"keep_env,omitempty"`  // jobs keep the variables of the allocation's scheduler
 	// Expiration is when the instance ends, epoch seconds; 0 = unknown.
 	Expiration float64 `json:"expiration,omitempty"`
 }

@@ -30,6 +30,8 @@ func TestSlurm(t *testing.T) {
 		{"a node is set down", nodeDown},
 		{"a node is set down, without --no-kill", nodeDownKills},
 		{"scancel, and on in another allocation", cancelAndRecover},
+		{"the time limit, and on in the same job", timeLimit},
+		{"two environments", environments},
 		{"two instances in one allocation", two},
 		{"the warning of an end", warned},
 		{"the warning before a time limit", warnedBefore},

@@ -70,16 +70,17 @@ var neverImported = []string{"cmd/...", "test/...", "examples/..."}
 
 // onlyIn says which packages alone may import a library, or a package that carries one.
 var onlyIn = map[string][]string{
-	"github.com/pebbe/zmq4":             {"overlay/zmq"},
-	"github.com/mattn/go-sqlite3":       {"broker/store"},
-	"database/sql":                      {"broker/store"},
-	"github.com/spf13/cobra":            {"cmd/frond/..."},
-	"github.com/vbauerster/mpb/v8":      {"cmd/frond/..."},
-	"golang.org/x/term":                 {"cmd/frond/..."},
-	"golang.org/x/crypto":               {"overlay/curve"},
-	"github.com/BurntSushi/toml":        {"config"},
-	"go.uber.org/zap":                   {"cmd/frond/...", "broker", "overlay/zmq", "overlay/unix", "test/..."},
-	"github.com/vmihailenco/msgpack/v5": {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
+	"github.com/pebbe/zmq4":              {"overlay/zmq"},
+	"github.com/mattn/go-sqlite3":        {"broker/store"},
+	"database/sql":                       {"broker/store"},
+	"github.com/spf13/cobra":             {"cmd/frond/..."},
+	"github.com/vbauerster/mpb/v8":       {"cmd/frond/..."},
+	"github.com/charmbracelet/bubbletea": {"cmd/frond/..."},
+	"golang.org/x/term":                  {"cmd/frond/..."},
+	"golang.org/x/crypto":                {"overlay/curve"},
+	"github.com/BurntSushi/toml":         {"config"},
+	"go.uber.org/zap":                    {"cmd/frond/...", "broker", "overlay/zmq", "overlay/unix", "test/..."},
+	"github.com/vmihailenco/msgpack/v5":  {"overlay/...", "broker/...", "resource", "client/...", "exec/...", "cmd/frond/...", "test/..."},
 }
 
 // pure packages do no I/O, have no clock, no randomness of their own, no goroutines.

@@ -83,7 +83,7 @@ func (m *Machine) renewalAfter(sent int64) int64 {
 	if m.lease.length <= 0 {
 		return 0
 	}
-	return sent + m.lease.length/6
+	return sent + m.lease.length/4
 }
 
 // extend lets the lease last from the time the leader was asked.

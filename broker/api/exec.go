@@ -18,7 +18,7 @@ import (
 //	report    exec → job.exec-report, records in order, several calls may be outstanding. The reply means: durable. Records are kept
 //	          until then, and sent again in the next session if the call failed. The leader drops duplicates: an Ended by
 //	          (job, attempt, rank), an Output by its offset.
-//	renew     exec → job.exec-renew, lease/6 after the last of these and of the reports that were answered. An OK to any of them
+//	renew     exec → job.exec-renew, lease/4 after the last of these and of the reports that were answered. An OK to any of them
 //	          extends the lease to (time the call was SENT) + lease. When the lease ends exec kills all its tasks; for each a
 //	          RecException of type "lease" (severity 0) goes before its RecEnded, so that the leader runs it again instead of taking
 //	          the kill for its result. Error Resync: sync again.

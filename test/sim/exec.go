@@ -14,7 +14,7 @@ import (
 func (w *world) execConfig(n *node) execsvc.Config {
 	cfg := exec.Config{MockInDriver: true}
 	if w.processes%8 != 0 {
-		cfg.StartedDelay, cfg.ReportGap, cfg.MaxCalls = 4*time.Second, 1500*time.Millisecond, 7 // so few that the gap always holds
+		cfg.StartedDelay, cfg.ReportGap, cfg.MaxCalls = 4*time.Second, 2*time.Second, 7 // so few that the gap always holds
 	}
 	return execsvc.Config{UUID: n.uuid, Exec: cfg}
 }

@@ -60,7 +60,7 @@ func (u *user) fill(s *submission, left int) int {
 		if w.rng.IntN(2) == 0 {
 			s.withParams(w.rng.IntN)
 			// A limit that grows with the array: else the run's end would be a few elements at a time, for minutes of virtual time.
-			s.rules = rules{Retries: w.rng.IntN(3), Limit: w.rng.IntN(2) * (1 + n/10 + w.rng.IntN(20)), MaxFails: w.rng.IntN(2) * (1 + w.rng.IntN(5))}
+			s.rules = rules{Retries: w.rng.IntN(3), Limit: w.rng.IntN(2) * (1 + n/4 + w.rng.IntN(20)), MaxFails: w.rng.IntN(2) * (1 + w.rng.IntN(5))}
 			s.items[0].Spec = s.rules.spec(spec)
 			u.rules[s.token] = s.rules
 		}

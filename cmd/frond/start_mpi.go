@@ -46,6 +46,8 @@ func (o *startOptions) started(e *env, a *outer.Allocation) (*outer.Task, error)
 	case t.Size == 0:
 		return nil, fmt.Errorf("%s has started this process as number %d of several, but does not say of how many, so they cannot become one instance. Start one process there, with --hosts or in an allocation; "+
 			"--launcher=local makes an instance for each", name, t.Rank)
+	case o.detach:
+		return nil, fmt.Errorf("%s ends with the processes that it has started, so --detach cannot work there: start the instance outside of it", name)
 	case o.hosts != "" || o.brokersGiven || o.launcher != "auto":
 		return nil, fmt.Errorf("%s has started this command %d times, and each process becomes a broker of one instance: --hosts, -n and --launcher=%s contradict that. Start it once; --launcher=local makes an instance for each",
 			name, t.Size, o.launcher)

@@ -75,6 +75,10 @@ func TestMpiexecWrongUse(t *testing.T) {
 		require.NotZero(t, code)
 		require.Contains(t, out, "contradict", out)
 	})
+	launch(t, nil, "-n 2 frond start --detach", func(t *testing.T, _, out string, code int) {
+		require.NotZero(t, code)
+		require.Contains(t, out, "so --detach cannot work there")
+	})
 	launch(t, nil, "-n 2 frond start --statedir /proc/nowhere true", func(t *testing.T, _, out string, code int) {
 		require.NotZero(t, code)
 		require.Contains(t, out, "--statedir: ", "the other process does not hang")

@@ -10,7 +10,8 @@ import (
 //
 //	start     The leader calls Rendezvous with a Post and keeps the stream. Its URI becomes a memo of the job ({"uri": …}). Another broker
 //	          calls it without one, and is answered with the leader's Boot once that has posted. It is the same at start and later.
-//	operation When a broker of the child has ended, or its node is lost, the leader is told its task (Gone), and need not wait for a lease.
+//	operation The leader is told when its job ends, as soon as that is known and whenever it changes (Ends): it starts nothing that cannot finish before.
+//	          When a broker of the child has ended, or its node is lost, the leader is told its task (Gone), and need not wait for a lease.
 //	failure   A call that is Lost is made again; so does the leader when the parent has been restarted. Error NotFound: no such attempt of a
 //	          job runs (any more). Error Invalid: the child runs another version of frond.
 //	teardown  With the attempt: the stream ends. The parent ends a child as any job, by TERM to its leader.
@@ -37,5 +38,7 @@ type (
 	RendezvousRep struct {
 		Boot []byte `msgpack:"boot,omitempty"`
 		Gone []int  `msgpack:"gone,omitempty"`
+		// Ends is when the parent ends the child's job, epoch seconds, if that is known or has changed; 0 = no news, below 0 = it is not known any more.
+		Ends float64 `msgpack:"ends,omitempty"`
 	}
 )

@@ -50,6 +50,9 @@ func (s *Service) onUpdate(r *rpc.Request, req api.UpdateReq) error {
 	}
 	targets, past := s.targets(req.IDs)
 	a := s.step(withTargets(ev, targets))
+	if ev.Duration != nil {
+		s.tellChildEnds()
+	}
 	s.answerMulti(r, len(req.IDs), a.Errors, past)
 	return nil
 }

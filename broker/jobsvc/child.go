@@ -2,6 +2,8 @@ package jobsvc
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
@@ -23,6 +25,7 @@ type child struct {
 	leader  *rpc.Request
 	waiting map[rpc.RequestKey]*rpc.Request // its other brokers
 	gone    []int                           // told when there is a leader
+	ends    float64                         // as told last; 0 = unknown
 }
 
 func (c *children) init() {
@@ -76,13 +79,39 @@ func (s *Service) posted(c *child, r *rpc.Request, req *api.RendezvousReq) {
 	}
 	c.post, c.leader = req.Post, r
 	s.children.byReq[r.Key()] = req.ID
-	s.out.Next(r, api.RendezvousRep{Gone: c.gone})
+	c.ends = s.childEnds(req.ID)
+	s.out.Next(r, api.RendezvousRep{Gone: c.gone, Ends: c.ends})
 	for _, w := range sortedBy(c.waiting, (*rpc.Request).Key) {
 		delete(s.children.byReq, w.Key())
 		s.out.Next(w, api.RendezvousRep{Boot: c.post.Boot})
 		s.out.End(w)
 	}
 	clear(c.waiting)
+}
+
+// childEnds is when the job that is a child ends at the latest; 0 = unknown.
+func (s *Service) childEnds(id jobspec.ID) float64 {
+	if arr, _, idx, ok := s.m.Lookup(id); ok {
+		if v, ok := s.m.View(arr, max(idx, 0)); ok {
+			return s.m.Expiration(&v)
+		}
+	}
+	return 0
+}
+
+// tellChildEnds tells the children whose end has moved.
+func (s *Service) tellChildEnds() {
+	for _, id := range slices.Sorted(maps.Keys(s.children.byJob)) {
+		c := s.children.byJob[id]
+		ends := s.childEnds(id)
+		if c.leader == nil || ends == c.ends {
+			continue // without a leader it is told when there is one
+		}
+		if c.ends = ends; ends == 0 {
+			ends = -1
+		}
+		s.out.Next(c.leader, api.RendezvousRep{Ends: ends})
+	}
 }
 
 // childGone tells a leader of a broker that has ended.

@@ -142,6 +142,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.onNodes(in)
 	case api.Expiration:
 		s.step(job.Expires{At: in.At})
+		s.tellChildEnds()
 	case api.Membership:
 		s.onMembership(in)
 	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder:

@@ -88,6 +88,12 @@ func (l *parentLink) keepPosted() {
 					l.tell(evBrokerGone{task})
 				}
 			}
+			switch {
+			case rep.Ends > 0:
+				l.tell(evEnd{at: time.UnixMicro(int64(rep.Ends * 1e6)), grain: time.Millisecond})
+			case rep.Ends < 0:
+				l.tell(evEnd{})
+			}
 		})
 		if refused(err) {
 			l.tell(evRefused{fmt.Errorf("refused by the instance around this one: %w", err)})

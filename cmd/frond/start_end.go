@@ -37,6 +37,7 @@ type (
 // Defaults of the end.
 const (
 	endMargin   = time.Minute
+	childMargin = 5 * time.Second  // of a child instance
 	askEvery    = time.Minute      // between two questions to a scheduler
 	answerLimit = 10 * time.Second // for one answer
 	firstAnswer = 2 * time.Second  // the command does not wait longer for the first
@@ -203,7 +204,11 @@ func (s *supervisor) onEnd(ev evEnd) {
 	}
 	w.at = at
 	left := time.Until(at)
-	w.margin = duration(s.o.end.margin, min(endMargin, max(left, 0)/10))
+	most := endMargin
+	if s.o.child != nil {
+		most = childMargin
+	}
+	w.margin = duration(s.o.end.margin, min(most, max(left, 0)/10))
 	if w.timer != nil {
 		w.timer.Stop()
 	}
@@ -218,7 +223,7 @@ func (s *supervisor) onEnd(ev evEnd) {
 
 // warnOfEnd says once that what has not ended by then is lost, if it is.
 func (s *supervisor) warnOfEnd() {
-	if w := &s.end; !w.warned && s.info.TempState && w.own.IsZero() {
+	if w := &s.end; !w.warned && s.info.TempState && w.own.IsZero() && s.o.child == nil {
 		w.warned = true
 		s.say("this allocation ends at %s; jobs that have not ended %s before are lost then. With --statedir DIR the same command goes on with them in the next one",
 			w.at.Format("2006-01-02 15:04:05"), jobspec.FormatFSD(w.margin.Seconds()))
@@ -252,10 +257,10 @@ func (s *supervisor) tellEnd() {
 	call(ctx, c, api.ExpirationUpdate, wire.Any, api.ExpirationReq{Expiration: *s.expires.Load()}) // a leader that dies meanwhile is followed by one that reads it
 }
 
-// onTimeUp ends the instance if its expiration has come.
+// onTimeUp ends the instance if its expiration has come. A child is ended by its parent, for which it is a job like others: it has reached its time limit, or is kept.
 func (s *supervisor) onTimeUp() {
 	w := &s.end
-	if w.at.IsZero() || time.Now().Before(w.expiration()) || s.phase == ending || s.phase == stopping {
+	if w.at.IsZero() || time.Now().Before(w.expiration()) || s.phase == ending || s.phase == stopping || s.o.child != nil && !w.at.Equal(w.own) {
 		return
 	}
 	what := "the allocation ends"

@@ -275,7 +275,7 @@ func (p *launchPlan) describe(e *env) {
 		}
 	}
 	if p.alloc != nil && p.alloc.Kind == "slurm" && len(p.nodes) > 1 {
-		fmt.Fprintln(e.stdout, "note:     Slurm ends the whole job when one of its nodes fails, if it was submitted without --no-kill; whether it was, Slurm does not tell")
+		fmt.Fprintln(e.stdout, "note:     Slurm ends the whole job when one of its nodes fails, if it was submitted without --no-kill, which accounting (sacct) alone may know")
 	}
 	fmt.Fprintf(e.stdout, "then:     the command runs %s, with FROND_URI set\n", then)
 }

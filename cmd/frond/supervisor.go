@@ -99,6 +99,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	stop := s.catchSignals()
 	defer stop()
 	s.watchEnd()
+	s.askNoKill()
 	s.startAll()
 	for !s.done() {
 		s.step(<-s.events)
@@ -138,6 +139,8 @@ func (s *supervisor) step(ev any) {
 		s.onShutdown(ev)
 	case evTimer:
 		s.onTimer(ev)
+	case evWarning:
+		s.onWarning(ev)
 	case evBrokerGone:
 		s.onBrokerGone(ev)
 	case evRefused:

@@ -149,3 +149,12 @@ func TestNodesThatSrunGivesUpAreKnown(t *testing.T) {
 		require.Equal(t, want, SrunLost(line), line)
 	}
 }
+
+func TestAJobWithoutNoKillIsKnownWhereItsCommandLineIs(t *testing.T) {
+	require.True(t, LacksNoKill("sbatch -N 4 run.sh\n", "#!/bin/sh\n#SBATCH -N 4\n"))
+	require.True(t, LacksNoKill("sbatch --no-kill=off run.sh", ""))
+	require.False(t, LacksNoKill("sbatch --no-kill -N 4 run.sh", ""))
+	require.False(t, LacksNoKill("salloc -k -N 4", ""))
+	require.False(t, LacksNoKill("sbatch run.sh", "#!/bin/sh\n#SBATCH --no-kill\n"))
+	require.False(t, LacksNoKill("\n", ""), "there is no accounting: nothing is known")
+}

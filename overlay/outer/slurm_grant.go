@@ -70,6 +70,20 @@ func (a *Allocation) grantGPUs(group []int, gres string) {
 	}
 }
 
+// LacksNoKill tells whether a job was surely submitted without --no-kill: by its command line as accounting has it (empty: it has none), and by the
+// directives of its script.
+func LacksNoKill(submitLine, script string) bool {
+	words := strings.Fields(submitLine)
+	for line := range strings.Lines(script) {
+		if rest, ok := strings.CutPrefix(line, "#SBATCH"); ok {
+			words = append(words, strings.Fields(rest)...)
+		}
+	}
+	return strings.TrimSpace(submitLine) != "" && !slices.ContainsFunc(words, func(w string) bool {
+		return w == "-k" || w == "--no-kill" || strings.HasPrefix(w, "--no-kill=") && w != "--no-kill=off"
+	})
+}
+
 // ThreadsPerCPU tells for each node how many of Slurm's cpus make a core, from the output of `scontrol -o show node`: where it counts hardware threads
 // more than one. Nodes of which that cannot be told are not in the map.
 func ThreadsPerCPU(scontrol string) map[string]int {

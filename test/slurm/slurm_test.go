@@ -29,6 +29,7 @@ func TestSlurm(t *testing.T) {
 		{"no more than was granted", granted},
 		{"a node is set down", nodeDown},
 		{"a node is set down, without --no-kill", nodeDownKills},
+		{"the warning that a job lacks --no-kill", lacksNoKill},
 		{"scancel, and on in another allocation", cancelAndRecover},
 		{"the time limit, and on in the same job", timeLimit},
 		{"two environments", environments},
@@ -212,6 +213,24 @@ func nodeDown(t *testing.T, c *cluster) {
 	c.sh("scontrol update node=n2 state=resume")
 	require.Contains(t, out, "on node n2) died", out)
 	require.Equal(t, 3, strings.Count(out, "still here"), out)
+}
+
+// lacksNoKill: how a job was submitted is known where there is accounting, for which a sacct stands in here that knows one command line.
+func lacksNoKill(t *testing.T, c *cluster) {
+	require.NoError(t, os.Mkdir(filepath.Join(c.dir, "stand-in"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "stand-in/sacct"), []byte("#!/bin/sh\necho sbatch -N2 script\n"), 0o755))
+	const script = "\nfrond start sh -c 'until [ -s warned-by-now ]; do sleep 0.1; done; frond run -N2 -n2 echo hello'"
+	const with, warning = "export PATH=$PWD/stand-in:$PATH", "was submitted without --no-kill: Slurm will end all of it"
+	id := c.batch("lacks", "-N2 -n2", with+script)
+	said := harness.Until(30*time.Second, func() bool { return strings.Contains(c.output("lacks"), warning) })
+	require.True(t, said, c.output("lacks"))
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "warned-by-now"), []byte("x"), 0o644))
+	require.Equal(t, 1, strings.Count(c.finish("lacks", id), warning))
+	out := c.finish("has", c.batch("has", "-N2 -n2", "#SBATCH --no-kill\n"+with+script))
+	require.NotContains(t, out, warning)
+	require.Contains(t, out, "hello")
+	out = c.finish("unknown", c.batch("unknown", "-N2 -n2", script))
+	require.NotContains(t, out, "no-kill", "without accounting nothing is known")
 }
 
 // nodeDownKills: a job without --no-kill is killed when a node is set down, and Slurm starts it again. With --statedir it goes on.

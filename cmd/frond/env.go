@@ -108,7 +108,7 @@ func (e *env) report(cmd *cobra.Command, err error) {
 // run executes the command line args and returns the exit code.
 func (e *env) run(ctx context.Context, args []string) int {
 	e.args = args
-	root := newRoot(e)
+	root := newRoot(e, verbsFor(e, args))
 	root.SetArgs(args)
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)

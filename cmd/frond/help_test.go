@@ -41,7 +41,7 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 
 func TestEveryCommandExplainsItself(t *testing.T) {
 	e := newEnv()
-	eachCommand(newRoot(e), func(c *cobra.Command) {
+	eachCommand(newRoot(e, verbs(e)), func(c *cobra.Command) {
 		if c.Example == "" {
 			t.Errorf("%s: help has no example", c.CommandPath())
 		}
@@ -59,7 +59,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 }
 
 func TestHabitsNameVerbsThatThereAre(t *testing.T) {
-	root := newRoot(newEnv())
+	root := newRoot(newEnv(), verbs(newEnv()))
 	for word := range habits {
 		first, more, _ := strings.Cut(word, " ")
 		if verbIn(root, first) && more == "" {
@@ -118,7 +118,7 @@ func TestManualPages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "man1")
 	require.Zero(t, frondAlone(t, "man", dir).code)
 	n := 0
-	eachCommand(newRoot(newEnv()), func(c *cobra.Command) {
+	eachCommand(newRoot(newEnv(), verbs(newEnv())), func(c *cobra.Command) {
 		n++
 		page, err := os.ReadFile(filepath.Join(dir, manName(c)+".1"))
 		require.NoError(t, err)

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newRoot is the whole command tree over e. Verbs are added by plain constructor calls.
-func newRoot(e *env) *cobra.Command {
+// newRoot is the command tree over e, with these verbs.
+func newRoot(e *env, verbs []*cobra.Command) *cobra.Command {
 	wantVersion := false
 	root := &cobra.Command{
 		Use:           "frond COMMAND",
@@ -40,14 +40,27 @@ func newRoot(e *env) *cobra.Command {
 	root.DisableFlagsInUseLine = true
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
 	root.SetFlagErrorFunc(unknownOption)
-	root.AddCommand(verbs(e)...)
+	root.AddCommand(verbs...)
 	arrange(root)
 	e.takePaths(root)
 	e.complete(root)
 	return root
 }
 
-// verbs are the subcommands of frond.
+// verbsFor are the verbs that a command line may need: processes of an instance start without those of users.
+func verbsFor(e *env, args []string) []*cobra.Command {
+	if len(args) > 0 {
+		switch args[0] {
+		case "broker":
+			return []*cobra.Command{newBrokerCmd(e)}
+		case "child":
+			return []*cobra.Command{newChildCmd(e)}
+		}
+	}
+	return verbs(e)
+}
+
+// verbs are the subcommands of frond. They are added by plain constructor calls.
 func verbs(e *env) []*cobra.Command {
 	own := []*cobra.Command{
 		newStartCmd(e),

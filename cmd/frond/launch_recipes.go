@@ -77,21 +77,24 @@ func findRecipe(name string) *recipe {
 }
 
 // chooseRecipe is for an allocation: the first whose program is there.
-func chooseRecipe(a *outer.Allocation) (*recipe, error) {
+func chooseRecipe(a *outer.Allocation) (r *recipe, why string, err error) {
 	if a.JSM {
-		return findRecipe("jsrun"), nil
+		return findRecipe("jsrun"), "it reaches the nodes from a launch node", nil
 	}
 	var tried []string
 	for i, r := range recipes {
 		if !strings.Contains(" "+r.kinds+" ", " "+a.Kind+" ") {
 			continue
 		}
-		if _, err := exec.LookPath(r.program); err == nil {
-			return &recipes[i], nil
-		}
 		tried = append(tried, r.program)
+		if _, err := exec.LookPath(r.program); err == nil {
+			if len(tried) > 1 {
+				why = fmt.Sprintf("not in PATH: %s", strings.Join(tried[:len(tried)-1], ", "))
+			}
+			return &recipes[i], why, nil
+		}
 	}
-	return nil, fmt.Errorf("none of %s is in PATH: one is needed to start brokers on the other nodes of the allocation; with --launcher=local they are left alone", strings.Join(tried, ", "))
+	return nil, "", fmt.Errorf("none of %s is in PATH: one is needed to start brokers on the other nodes of the allocation; with --launcher=local they are left alone", strings.Join(tried, ", "))
 }
 
 // mpiexec begins a command line that starts one process on each of the hosts and binds it to nothing, in the words of one of its makers: MPICH's hydra (and
@@ -127,6 +130,7 @@ type recipeWay struct {
 	flavour string // of mpiexec
 	order   *treeOrder
 	file    string // with the ticket; empty = none
+	why     string // for people: why this one
 }
 
 func (w *recipeWay) line(i int) []string {
@@ -244,4 +248,15 @@ func (w *recipeWay) words() []string {
 		lines = append(lines[:1], tail)
 	}
 	return lines
+}
+
+// passes says how the ticket gets there.
+func (w *recipeWay) passes() string {
+	switch w.ticket {
+	case byStdin:
+		return "each broker reads it from standard input"
+	case byFile:
+		return "in a file of mode 0600, which goes when all brokers are there"
+	}
+	return "in the environment, and in a file of mode 0600, which goes when all brokers are there"
 }

@@ -52,7 +52,7 @@ func TestTheLauncherOfAnAllocation(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\n"), 0o755))
 	}
 	name := func(a outer.Allocation) string {
-		r, err := chooseRecipe(&a)
+		r, _, err := chooseRecipe(&a)
 		if err != nil {
 			return err.Error()
 		}

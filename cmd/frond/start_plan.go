@@ -262,7 +262,11 @@ func (p *launchPlan) describe(e *env) {
 		fmt.Fprintf(e.stdout, "granted:  %d cores at most\n", total)
 	}
 	if w, ok := p.way.(*recipeWay); ok {
-		fmt.Fprintf(e.stdout, "launcher: %s (%s)\n", w.name, w.what)
+		fmt.Fprintf(e.stdout, "launcher: %s (%s)", w.name, w.what)
+		if w.why != "" {
+			fmt.Fprintf(e.stdout, "; %s", w.why)
+		}
+		fmt.Fprintf(e.stdout, "\nticket:   %s\n", w.passes())
 	}
 	then := "here"
 	if p.seat != nil {

@@ -29,7 +29,7 @@ func (o *startOptions) planOthers(p *launchPlan) error {
 	if len(hosts) == 0 {
 		return nil
 	}
-	r, err := o.whichRecipe(p)
+	r, why, err := o.whichRecipe(p)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (o *startOptions) planOthers(p *launchPlan) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	w := &recipeWay{recipe: r, self: self, hosts: hosts}
+	w := &recipeWay{recipe: r, self: self, hosts: hosts, why: why}
 	switch {
 	case r.name == "pbsdsh" && p.alloc != nil && p.alloc.Slots != nil:
 		for i := range p.nodes {
@@ -90,19 +90,19 @@ func (o *startOptions) whichHosts(p *launchPlan) error {
 }
 
 // whichRecipe finds the launcher.
-func (o *startOptions) whichRecipe(p *launchPlan) (*recipe, error) {
+func (o *startOptions) whichRecipe(p *launchPlan) (r *recipe, why string, err error) {
 	command, isExec := strings.CutPrefix(o.launcher, "exec:")
 	switch {
 	case isExec && strings.TrimSpace(command) == "":
-		return nil, errors.New("--launcher=exec: needs a command, in which {host} stands for the host")
+		return nil, "", errors.New("--launcher=exec: needs a command, in which {host} stands for the host")
 	case isExec:
-		return execRecipe(command), nil
+		return execRecipe(command), "", nil
 	case o.launcher != "auto":
-		r := findRecipe(o.launcher)
+		r = findRecipe(o.launcher)
 		if _, err := exec.LookPath(r.program); err != nil && !r.tree { // there may be another ssh
-			return nil, fmt.Errorf("--launcher=%s: %s is not in PATH", o.launcher, r.program)
+			return nil, "", fmt.Errorf("--launcher=%s: %s is not in PATH", o.launcher, r.program)
 		}
-		return r, nil
+		return r, "it was asked for, or goes with --hosts", nil
 	}
 	return chooseRecipe(p.alloc)
 }

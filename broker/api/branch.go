@@ -27,6 +27,9 @@ var (
 	BranchAnswer = rpc.Method[BranchAnswerReq, Empty]{Topic: "branch.answer"}
 	// BranchPass asks a branch something in the name of a client; for services of the leader. Errors: Unavailable, and the branch's.
 	BranchPass = rpc.Method[BranchPassReq, BranchPassRep]{Topic: "branch.pass", Stream: true}
+	// BranchSplit makes branches, or with Widths empty does away with them: answered when what is there is known to fit, not when all is
+	// done. Errors: Invalid (more branches than nodes), Busy (it has branches), Denied (it is a branch).
+	BranchSplit = rpc.Method[BranchSplitReq, BranchStatusRep]{Topic: "branch.split", Idempotent: true}
 	// BranchStatus tells of an instance's branches.
 	BranchStatus = rpc.Method[Empty, BranchStatusRep]{Topic: "branch.status", Idempotent: true}
 
@@ -185,6 +188,10 @@ type (
 		Cores int           `msgpack:"cores"` // of all elements in List
 		Last  uint64        `msgpack:"last"`  // number of the latest grant to whomever: those up to it are in List
 	}
+	// BranchSplitReq says how many branches, and how many each of them has, and so on.
+	BranchSplitReq struct {
+		Widths []int `msgpack:"widths"`
+	}
 	// BranchStatusRep lists branches by number.
 	BranchStatusRep struct {
 		Widths   []int        `msgpack:"widths"` // as in 4x8; none = there are no branches
@@ -195,10 +202,9 @@ type (
 		Branch int        `msgpack:"branch" json:"branch"`
 		State  string     `msgpack:"state" json:"state"`
 		Job    jobspec.ID `msgpack:"job,omitempty" json:"job,omitempty"` // that it runs as
-		Nodes  string     `msgpack:"nodes,omitempty" json:"nodes,omitempty"`
+		Nodes  string     `msgpack:"nodes,omitempty" json:"nnodes,omitempty"`
 		Cores  int        `msgpack:"cores" json:"cores"`
-		Held   int        `msgpack:"held" json:"held"` // elements
-		URI    string     `msgpack:"uri,omitempty" json:"uri,omitempty"`
+		Held   int        `msgpack:"held" json:"work"` // cores of all that it holds
 	}
 )
 

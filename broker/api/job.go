@@ -216,6 +216,8 @@ type (
 		Size       int `msgpack:"size,omitempty" json:"array_size,omitempty"`
 		Ended      int `msgpack:"ended,omitempty" json:"array_ended,omitempty"`
 		Incomplete int `msgpack:"incomplete,omitempty" json:"array_incomplete,omitempty"`
+		// Branch is the one that it has ended in; empty = here.
+		Branch string `msgpack:"branch,omitempty" json:"-"`
 	}
 )
 

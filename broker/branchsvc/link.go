@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
 )
 
@@ -28,6 +30,11 @@ type link struct {
 	asked   uint64
 	asks    map[uint64]*rpc.Request // questions that are open
 	backs   int                     // shares that it gave back since it was asked to
+	// Of one that this service has made.
+	made  bool
+	job   jobspec.ID
+	since time.Time // submission
+	told  bool      // to end
 }
 
 // Expect tells the service of a branch to come, under the key that it will name. Size is what it has, for the choice of what goes there.
@@ -59,7 +66,7 @@ func (s *Service) hello(r *rpc.Request, req api.BranchHelloReq) error {
 	}
 	s.hangUp(l, wire.Errorf(wire.Lost, "the branch has connected anew"))
 	l.session++
-	l.req, l.nodes, l.cores = r, req.Nodes, req.Cores
+	l.req, l.nodes, l.cores = r, max(req.Nodes, l.nodes), req.Cores
 	l.specs, l.envs = make(map[uint64]bool), make(map[uint64]bool)
 	session := l.session
 	s.held(l.branch, func(rep api.BranchHeldRep) {
@@ -171,6 +178,10 @@ func (s *Service) answered(l *link) {
 		}
 		l.ready = true
 		s.bal.Join(l.branch, l.nodes, l.cores, rep.Cores, s.now)
+		if s.split.ending {
+			s.bal.Part(l.branch)
+			s.order(l, api.BranchOrder{TakeBack: 1 << 40})
+		}
 	})
 }
 
@@ -236,11 +247,13 @@ func (s *Service) forfeit(f api.BranchForfeit) {
 }
 
 func (s *Service) status() api.BranchStatusRep {
-	rep := api.BranchStatusRep{Branches: []api.BranchInfo{}}
+	rep := api.BranchStatusRep{Widths: s.split.widths, Branches: []api.BranchInfo{}}
 	for _, i := range sortedKeys(s.links) {
 		l := s.links[i]
-		b := api.BranchInfo{Branch: i, State: "starting", Cores: l.cores, Held: s.bal.Load(i)}
+		b := api.BranchInfo{Branch: i, State: "starting", Cores: l.cores, Held: s.bal.Load(i), Job: l.job}
 		switch {
+		case l.told || s.split.ending:
+			b.State = "ending"
 		case l.ready:
 			b.State = "online"
 		case l.session > 0:

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Version string
 	Up      *Uplink // nil: this instance is no branch
+	Make    Make
 }
 
 // Service is the service "branch". It implements reactor.Service.
@@ -28,6 +29,7 @@ type Service struct {
 	bal   *branch.Balance
 	links map[int]*link
 	up    *uplink
+	split splitter
 	out   *reactor.Out
 	now   time.Time
 	due   time.Time // of the next look at the balance
@@ -35,7 +37,7 @@ type Service struct {
 
 // New makes the service.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link)}
+	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link), split: splitter{nodes: make(map[int]api.BranchSize)}}
 	if cfg.Up != nil {
 		s.up = &uplink{cfg: *cfg.Up, asks: make(map[uint64]bool), nodes: make(map[int]int)}
 	}
@@ -57,6 +59,8 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		switch key := in.Key.(type) {
 		case func(*rpc.Response):
 			key(in)
+		case *waiting:
+			key.f(in)
 		case askKey:
 			s.upAnswer(uint64(key), in)
 		}
@@ -71,6 +75,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.notice(in)
 	}
 	s.balance()
+	s.endEmpty()
 	s.wake()
 	s.out = nil
 }
@@ -102,6 +107,7 @@ func (s *Service) notice(in any) {
 	case api.BranchUp:
 		s.upReport(in.Report)
 	case api.NodesChanged:
+		s.nodesKnown(in)
 		s.upNodes(in)
 	}
 }
@@ -137,6 +143,12 @@ func (s *Service) request(r *rpc.Request) error {
 			return err
 		}
 		return s.pass(r, req)
+	case api.BranchSplit.Topic:
+		req, err := api.BranchSplit.Decode(r)
+		if err != nil {
+			return err
+		}
+		return s.onSplit(r, req)
 	case api.BranchStatus.Topic:
 		s.out.Reply(r, s.status())
 		return nil
@@ -149,7 +161,7 @@ const hungry = 100 * time.Millisecond
 
 // balance decides who is given more, and who is to give something back.
 func (s *Service) balance() {
-	if len(s.links) == 0 {
+	if len(s.links) == 0 || s.split.ending {
 		return
 	}
 	takes, recalls := s.bal.Decide(s.now)
@@ -175,7 +187,7 @@ func (s *Service) wake() {
 	if s.up != nil && !s.up.retry.IsZero() && (at.IsZero() || s.up.retry.Before(at)) {
 		at = s.up.retry
 	}
-	s.out.Wake(at)
+	s.out.Wake(earliest(at, s.tooLate()))
 }
 
 // Check returns the first broken invariant, for tests.

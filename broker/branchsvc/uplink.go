@@ -12,6 +12,7 @@ import (
 // Uplink says what a branch is to its parent.
 type Uplink struct {
 	Branch int
+	Path   string // its name within all branches
 	Key    string
 	Nodes  int // that it waits for before it says hello
 }
@@ -39,6 +40,9 @@ type uplink struct {
 	asks    map[uint64]bool // the parent's questions that are open
 }
 
+// patience is how long a branch waits for the last of its nodes.
+const patience = 15 * time.Second
+
 const (
 	minRetry = 100 * time.Millisecond
 	maxRetry = 2 * time.Second
@@ -56,8 +60,12 @@ func (s *Service) upNodes(n api.NodesChanged) {
 	for _, i := range n.Remove {
 		delete(u.nodes, i)
 	}
-	if u.open == nil && u.retry.IsZero() && len(u.nodes) >= u.cfg.Nodes {
+	switch {
+	case u.open != nil:
+	case len(u.nodes) >= u.cfg.Nodes:
 		s.sayHello()
+	case len(u.nodes) > 0 && u.retry.IsZero():
+		u.retry = s.now.Add(patience)
 	}
 }
 

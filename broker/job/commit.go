@@ -32,7 +32,7 @@ func (m *Machine) onCommitted() {
 				Except: r.end.exc != nil && r.end.exc.Severity == 0, Result: r.end.result, Status: r.end.status})
 		}
 		r.arr.countResult(r.end.result, n)
-		m.countEnd(r.end.result, n)
+		m.countEnd(r.arr, r.end.result, n)
 		m.out.Spans = append(m.out.Spans, EndedSpan{Target{r.arr.id, r.span.Lo, r.span.Hi}, r.end.result, r.end.status, r.end.exc, r.end.ran, r.end.time})
 		m.maybeDone(r.arr)
 	}
@@ -55,8 +55,11 @@ func (m *Machine) unhold(e *elem) {
 	}
 }
 
-func (m *Machine) countEnd(result jobspec.Result, n int) {
+func (m *Machine) countEnd(a *array, result jobspec.Result, n int) {
 	m.totals.Running -= n
+	if m.system[a.id] {
+		return
+	}
 	m.totals.Inactive += n
 	if result != jobspec.ResultCompleted {
 		m.totals.Failed += n
@@ -78,7 +81,7 @@ func (m *Machine) ended(e *elem) {
 			Result: res, Status: e.status})
 	}
 	a.countResult(res, 1)
-	m.countEnd(res, 1)
+	m.countEnd(a, res, 1)
 	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.id, e.idx, res, e.status, e.exc, e.tRun > 0, e.log.last})
 	m.touch(e)
 	m.maybeDone(a)

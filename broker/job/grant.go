@@ -140,13 +140,21 @@ func (m *Machine) onSplit(ev Split) {
 	m.fits = ev.Fits
 	for _, id := range m.order {
 		if a := m.arrays[id]; a != nil {
-			if d := m.fits != nil && m.fits(a.spec.Job); d != a.delegated {
+			if d := m.goes(a); d != a.delegated {
 				m.ask(a, 0)
 				a.delegated = d
 			}
 			m.adjust(a)
 		}
 	}
+}
+
+// FlagSystem marks an array of the instance itself (ArrayRow.Flags): what it is made of, not what it is for. It is not listed nor counted.
+const FlagSystem = 1 << 20
+
+// goes tells whether elements of a go to branches.
+func (m *Machine) goes(a *array) bool {
+	return m.fits != nil && a.flags&FlagSystem == 0 && m.fits(a.spec.Job)
 }
 
 // mayOffer is how many of the elements that may start branches are told of: none as long as it is not known what runs.

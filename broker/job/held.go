@@ -1,6 +1,7 @@
 package job
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -236,4 +237,18 @@ func (m *Machine) heldBegan(a *array, from int, set idset.Set) {
 			}
 		}
 	}
+}
+
+// EndedIn is the branch in which elements of a range ended, by the range's log; -1 = they ended here.
+func EndedIn(log []byte) int {
+	to := -1
+	_ = scanLog(log, 0, func(e rawEvent) error {
+		if e.code == evGrant {
+			if _, n := binary.Uvarint(e.ctx); n > 0 {
+				to, _ = strconv.Atoi(string(e.ctx[n:]))
+			}
+		}
+		return nil
+	})
+	return to
 }

@@ -2,6 +2,8 @@ package job
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"time"
 
@@ -40,6 +42,7 @@ type Machine struct {
 	out       *Actions
 	now       float64
 	clock     time.Time
+	system    map[jobspec.ID]bool         // arrays with FlagSystem
 	ledger    *branch.Ledger              // what branches hold
 	unlisted  bool                        // a branch: its parent has not said yet what it holds
 	list      *Listed                     // it has, but it is not known yet what runs
@@ -98,7 +101,7 @@ type ending struct {
 // New makes a machine from what the store holds.
 func New(cfg Config) (*Machine, *Actions, error) {
 	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
-		ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1, expiration: cfg.Expiration}
+		system: make(map[jobspec.ID]bool), ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1, expiration: cfg.Expiration}
 	m.none.shared = true
 	m.begin(cfg.Now)
 	if m.unlisted = cfg.Branch; cfg.Branch {
@@ -217,11 +220,26 @@ func (m *Machine) throttle() {
 // Epoch is the leader's epoch.
 func (m *Machine) Epoch() uint64 { return m.epoch }
 
-// Totals counts all elements, those ended in the past included.
-func (m *Machine) Totals() Totals { return m.totals }
+// Totals counts all elements, those ended in the past included, but for those of the system.
+func (m *Machine) Totals() Totals {
+	t := m.totals
+	for id := range m.system {
+		if a := m.arrays[id]; a != nil {
+			t.Pending -= a.pending
+			t.Running -= a.n - a.pending - a.durably
+		}
+	}
+	return t
+}
+
+// System are the ids of the unfinished arrays of the instance itself.
+func (m *Machine) System() []jobspec.ID { return slices.Sorted(maps.Keys(m.system)) }
 
 // Active tells how many elements have not durably ended.
-func (m *Machine) Active() int { return m.totals.Pending + m.totals.Running }
+func (m *Machine) Active() int {
+	t := m.Totals()
+	return t.Pending + t.Running
+}
 
 // Dirty tells whether there is something to commit.
 func (m *Machine) Dirty() bool { return !m.txn.Empty() || len(m.dirty)+len(m.logs) > 0 }
@@ -277,7 +295,10 @@ func (m *Machine) find(id jobspec.ID) (*array, int) {
 func (m *Machine) addArray(a *array) {
 	m.arrays[a.id] = a
 	a.queue = m.queueOf(a.spec.Job.Queue)
-	a.delegated = m.fits != nil && m.fits(a.spec.Job)
+	if a.flags&FlagSystem != 0 {
+		m.system[a.id] = true
+	}
+	a.delegated = m.goes(a)
 	m.countName(a, 1)
 	m.levels[a.urgency]++
 	m.insert(a.id)
@@ -286,6 +307,7 @@ func (m *Machine) addArray(a *array) {
 
 func (m *Machine) removeArray(a *array) {
 	delete(m.arrays, a.id)
+	delete(m.system, a.id)
 	m.countName(a, -1)
 	m.levels[a.urgency]--
 	if len(m.order) < 2*len(m.arrays)+1024 {

@@ -59,7 +59,7 @@ func (m *Machine) Row(id jobspec.ID) (*ArrayRow, *Spec, *Env, bool) {
 func (m *Machine) Arrays() []jobspec.ID {
 	var ids []jobspec.ID
 	for _, id := range m.order {
-		if a := m.arrays[id]; a != nil && a.durable {
+		if a := m.arrays[id]; a != nil && a.durable && !m.system[id] {
 			ids = append(ids, id)
 		}
 	}
@@ -88,7 +88,7 @@ func (m *Machine) InOrder(prio uint32, from jobspec.ID, f func(arr jobspec.ID) b
 				continue
 			}
 			left--
-			if a.durable && !f(a.id) {
+			if a.durable && !m.system[a.id] && !f(a.id) {
 				return
 			}
 		}

@@ -27,6 +27,7 @@ type attach struct {
 	pos      job.OutputPos // read so far
 	over     bool          // it has durably ended
 	clean    bool          // its last event was sent
+	pass     *passing      // a branch has it
 }
 
 type streamKey struct {
@@ -37,6 +38,11 @@ type streamKey struct {
 
 func (w *watchers) dropAttach(x *attach) {
 	delete(w.attaches, x.req.Key())
+	w.leave(x)
+}
+
+// leave has x no longer told of its element.
+func (w *watchers) leave(x *attach) {
 	if set := w.byElem[x.want.ID]; set != nil {
 		delete(set, x)
 		if len(set) == 0 {
@@ -48,24 +54,40 @@ func (w *watchers) dropAttach(x *attach) {
 func (s *Service) onAttach(r *rpc.Request, req api.AttachReq) error {
 	x := &attach{req: r, want: req, sent: make(map[streamKey]int64)}
 	s.watch.attaches[r.Key()] = x
-	arr, n, idx, ok := s.m.Lookup(req.ID)
-	if ok && n > 1 && idx < 0 {
+	if _, n, idx, ok := s.m.Lookup(req.ID); ok && n > 1 && idx < 0 {
 		s.watch.dropAttach(x)
 		return wire.Errorf(wire.NotFound, "%v is an array of %d; name one element of it", req.ID, n)
 	}
-	x.arr, x.idx = arr, idx
+	s.startAttach(x)
+	return nil
+}
+
+// startAttach finds out who has the element.
+func (s *Service) startAttach(x *attach) {
+	s.where(x.want.ID, func() {
+		if s.watch.attaches[x.req.Key()] == x {
+			s.attachHere(x)
+		}
+	}, func(to int) {
+		if s.watch.attaches[x.req.Key()] == x {
+			s.passAttach(x, to)
+		}
+	})
+}
+
+func (s *Service) attachHere(x *attach) {
+	arr, _, idx, ok := s.m.Lookup(x.want.ID)
+	x.arr, x.idx, x.over = arr, idx, false
 	v, active := job.View{}, false
 	if ok {
 		v, active = s.m.View(arr, idx)
 	}
-	switch {
-	case !active:
+	if !active {
 		x.over = true
 		s.readAttach(x)
-	default:
-		s.attachLive(x, v)
+		return
 	}
-	return nil
+	s.attachLive(x, v)
 }
 
 func (s *Service) attachLive(x *attach, v job.View) {

@@ -31,6 +31,7 @@ func (s *Service) toBranches(a *job.Actions) {
 	}
 	for i := range a.Granted {
 		s.grant(&a.Granted[i])
+		s.passAttached(&a.Granted[i])
 	}
 	for _, l := range a.Settled {
 		s.out.Notify("branch", api.BranchLoad{Branch: l.Branch, Cores: -l.Cores, Ended: l.Ended})

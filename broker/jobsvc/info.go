@@ -16,6 +16,17 @@ import (
 )
 
 func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
+	here := func() { s.orFail(r, s.infoHere(r, req)) }
+	if req.Key == "jobspec" || req.Key == "environment" {
+		here()
+		return nil
+	}
+	s.where(req.ID, here, func(to int) { s.passOne(r, to, api.Info.Topic, req, here) })
+	return nil
+}
+
+// infoHere answers with what is known here.
+func (s *Service) infoHere(r *rpc.Request, req api.InfoReq) error {
 	arr, n, idx, ok := s.m.Lookup(req.ID)
 	if ok && n > 1 && idx < 0 && (req.Key == "jobspec" || req.Key == "environment") {
 		idx = 0 // all elements share it

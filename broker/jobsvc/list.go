@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -36,17 +37,22 @@ func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 			return nil
 		}
 		jobs = append(jobs, s.listRunning(&req)...)
-		if req.Max > 0 && len(jobs) >= req.Max {
-			s.pages(r, &req, jobs[:req.Max], nil)
-			return nil
-		}
+	}
+	s.withHeld(&req, jobs, func(jobs []api.JobInfo) { s.listOn(r, req, jobs, limit) })
+	return nil
+}
+
+// listOn goes on behind the active jobs.
+func (s *Service) listOn(r *rpc.Request, req api.ListReq, jobs []api.JobInfo, limit int) {
+	if req.Max > 0 && len(jobs) >= req.Max {
+		s.pages(r, &req, jobs[:req.Max], nil)
+		return
 	}
 	if req.States == 0 || req.States&int(jobspec.StateInactive) != 0 || req.Results != 0 {
 		s.listPast(r, req, jobs, limit)
-		return nil
+		return
 	}
 	s.pages(r, &req, jobs, nil)
-	return nil
 }
 
 // listPending gives the next limit pending elements that match.
@@ -130,6 +136,9 @@ func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo, 
 				return true
 			}
 			var info api.JobInfo
+			if row, err := c.row(el.Array); err == nil && row.Flags&job.FlagSystem != 0 {
+				return true
+			}
 			if info, failed = c.ended(el); failed != nil {
 				return false
 			}
@@ -148,7 +157,7 @@ func (s *Service) listPast(r *rpc.Request, req api.ListReq, jobs []api.JobInfo, 
 			return
 		}
 		p := v.(page)
-		s.pages(r, &req, p.jobs, p.next)
+		s.filled(p.jobs, func(jobs []api.JobInfo) { s.pages(r, &req, jobs, p.next) })
 	})
 }
 
@@ -162,8 +171,13 @@ func endedAfter(el *job.ElementRow, at *api.ListAfter) bool {
 
 // listIDs answers for named jobs in the order given; an array stands for its elements.
 func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
-	active := make(map[jobspec.ID][]api.JobInfo)
 	req.IDs = onceEach(req.IDs)
+	s.heldOf(&req, func(held map[jobspec.ID][]api.JobInfo) { s.listNamed(r, req, held) })
+	return nil
+}
+
+// listNamed is listIDs with what branches hold of the ids.
+func (s *Service) listNamed(r *rpc.Request, req api.ListReq, active map[jobspec.ID][]api.JobInfo) {
 	for _, id := range req.IDs {
 		arr, _, idx, ok := s.m.Lookup(id)
 		switch {
@@ -201,9 +215,8 @@ func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 		if req.Max > 0 && len(jobs) > req.Max {
 			jobs = jobs[:req.Max]
 		}
-		s.pages(r, &req, jobs, nil)
+		s.filled(jobs, func(jobs []api.JobInfo) { s.pages(r, &req, jobs, nil) })
 	})
-	return nil
 }
 
 // onceEach is ids without those that come again.
@@ -362,6 +375,9 @@ func (c *converter) ended(el job.ElementRow) (api.JobInfo, error) {
 		info.Array = row.ID
 	}
 	info.NNodes = countNodes(el.Ranks)
+	if to := endedIn(&el); to >= 0 {
+		info.Branch = strconv.Itoa(to)
+	}
 	setException(&info, st.Exc)
 	return info, nil
 }

@@ -1,6 +1,8 @@
 package jobsvc
 
 import (
+	"slices"
+
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/reactor"
@@ -52,10 +54,32 @@ func (s *Service) onKill(r *rpc.Request, req api.KillReq) error {
 	if req.Signal < 1 || req.Signal > 64 {
 		return wire.Errorf(wire.Invalid, "signal is 1 to 64, not %d", req.Signal)
 	}
-	targets, past := s.targets(req.IDs)
-	a := s.step(job.Signalled{Targets: targets, Signal: req.Signal})
-	s.answerMulti(r, len(req.IDs), a.Errors, past)
+	s.passSignal(req, func(held map[jobspec.ID]string) {
+		own := slices.DeleteFunc(slices.Clone(req.IDs), s.isHeld)
+		targets, past := s.targets(own)
+		a := s.step(job.Signalled{Targets: targets, Signal: req.Signal})
+		errs := a.Errors
+		for id, text := range held {
+			if slices.Contains(own, id) {
+				continue // an array, of which others may run
+			}
+			if errs == nil {
+				errs = make(map[jobspec.ID]string)
+			}
+			errs[id] = text
+		}
+		s.answerMulti(r, len(req.IDs), errs, past)
+	})
 	return nil
+}
+
+// isHeld tells whether id is an element that a branch holds.
+func (s *Service) isHeld(id jobspec.ID) bool {
+	arr, _, idx, ok := s.m.Lookup(id)
+	if ok && idx >= 0 {
+		_, ok = s.m.Holder(arr, idx)
+	}
+	return ok && idx >= 0
 }
 
 // targets finds what is active among ids; past are the others.
@@ -112,6 +136,10 @@ func (s *Service) onInput(r *rpc.Request, req api.InputReq) error {
 	arr, n, idx, ok := s.m.Lookup(req.ID)
 	if !ok || n > 1 && idx < 0 {
 		return wire.Errorf(wire.NotFound, "%v is not an active job", req.ID)
+	}
+	if to, held := s.m.Holder(arr, idx); held {
+		s.passOne(r, to, api.Input.Topic, req, nil)
+		return nil
 	}
 	k, ranks, sessions, ok := s.m.Run(arr, idx)
 	if !ok {

@@ -60,14 +60,23 @@ func (s *Service) onExplain(r *rpc.Request, req api.ExplainReq) error {
 		whole := arrayRep(st, false)
 		rep.Array, found = &whole, true
 		s.firstActive(arr, &rep.Job)
+		if held := s.m.HoldersOf(arr); rep.Job.ID == 0 && len(held) > 0 {
+			s.explainHeld(r, req, held[0].Branch, rep)
+			return nil
+		}
 	case active:
+		if to, held := s.m.Holder(arr, idx); held {
+			s.passOne(r, to, api.Explain.Topic, req, nil)
+			return nil
+		}
 		var v job.View
 		if v, found = s.m.View(arr, idx); found {
 			rep.Job = s.active(&v)
 		}
 	}
 	if !found {
-		s.explainPast(r, req.ID)
+		past := func() { s.explainPast(r, req.ID) }
+		s.where(req.ID, past, func(to int) { s.passOne(r, to, api.Explain.Topic, req, past) })
 		return nil
 	}
 	jobs := []api.JobInfo{rep.Job}
@@ -77,6 +86,21 @@ func (s *Service) onExplain(r *rpc.Request, req api.ExplainReq) error {
 		s.out.Reply(r, rep)
 	})
 	return nil
+}
+
+// explainHeld answers for an array that branches have as a whole, with what one of them says of its part.
+func (s *Service) explainHeld(r *rpc.Request, req api.ExplainReq, to int, rep api.ExplainRep) {
+	s.pass(to, api.Explain.Topic, req, &passing{each: func(b rpc.Payload) {
+		if part, err := rpc.As[api.ExplainRep](b); err == nil {
+			rep.Job, rep.Ahead = part.Job, part.Ahead
+		}
+	}, end: func(err error) {
+		if err != nil {
+			s.out.Fail(r, err)
+			return
+		}
+		s.out.Reply(r, rep)
+	}})
 }
 
 // firstActive is the record of an array's pending elements, or else of the first that runs.

@@ -54,9 +54,11 @@ type Service struct {
 	purging   purging
 	children  children
 	tenure    tenure // of a branch
+	delays    []delayed
 	stopping  bool
 	keep      bool
 	stopped   bool
+	unmade    bool // what the instance is made of has been told to end
 	started   time.Time
 	now       time.Time
 	out       *reactor.Out
@@ -124,8 +126,13 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 			then()
 		case func(*rpc.Response):
 			then(in)
+		case *passing:
+			then.passed(in)
 		}
 	case rpc.Cancel:
+		if x := s.watch.attaches[in.Key]; x != nil && x.pass != nil {
+			s.out.CancelCall(x.pass)
+		}
 		s.watch.cancel(in.Key)
 		s.dropFollow(in.Key)
 		s.cancelRendezvous(in.Key)
@@ -166,10 +173,11 @@ func (s *Service) afterwards() {
 	s.commitIfDue()
 	s.flushProgress()
 	s.follows.flush(s.out)
+	delayed := s.runDelayed()
 	s.reportIfDue()
 	s.maybeStopped()
 	s.purgeIfDue()
-	next := earliest(earliest(s.machineAt, earliest(s.purging.due, s.tenure.due)), earliest(s.committer.due, s.watch.progressAt))
+	next := earliest(earliest(s.machineAt, earliest(delayed, earliest(s.purging.due, s.tenure.due))), earliest(s.committer.due, s.watch.progressAt))
 	if next != s.wakeAt {
 		s.wakeAt = next
 		s.out.Wake(next)
@@ -307,8 +315,25 @@ func (s *Service) onStopping(n api.Stopping) {
 	}
 }
 
+// endSystem ends what the instance is made of, when nothing is left of what it is for.
+func (s *Service) endSystem() {
+	ids := s.m.System()
+	if len(ids) == 0 || s.unmade {
+		return
+	}
+	s.unmade = true
+	ev := job.Raised{Exc: job.Exception{Type: "cancel", Severity: 0, Note: "the instance is shutting down"}}
+	for _, id := range ids {
+		ev.Targets = append(ev.Targets, job.Target{Array: id})
+	}
+	s.step(ev)
+}
+
 func (s *Service) maybeStopped() {
-	settled := !s.committer.busy && !s.m.Dirty() && (s.keep || s.m.Active() == 0)
+	if s.stopping && !s.keep && s.m.Active() == 0 {
+		s.endSystem()
+	}
+	settled := !s.committer.busy && !s.m.Dirty() && (s.keep || s.m.Active()+len(s.m.System()) == 0)
 	hopeless := s.committer.failed >= lastTries
 	if !s.stopping || s.stopped || !settled && !hopeless {
 		return

@@ -29,6 +29,9 @@ func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
 	if s.stopping {
 		return wire.Errorf(wire.Unavailable, "the instance is shutting down and takes no more jobs")
 	}
+	if s.cfg.Branch && reactor.FromClient(r) {
+		return wire.Errorf(wire.Denied, "this instance is a branch, which takes jobs from its parent alone: submit to that one (frond --parent, or FROND_URI of a job)")
+	}
 	if len(req.Items) == 0 {
 		return wire.Errorf(wire.Invalid, "nothing to submit")
 	}
@@ -107,6 +110,9 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq, known found) error {
 	}
 	items := make([]job.Item, len(req.Items))
 	for i := range req.Items {
+		if req.Items[i].Flags&job.FlagSystem != 0 && reactor.FromClient(r) {
+			return itemError(wire.Errorf(wire.Denied, "that flag is for the instance itself"), i, len(req.Items))
+		}
 		if err := s.item(&req.Items[i], envs, known, items[:i], &items[i]); err != nil {
 			if known == nil && errors.Is(err, errAskStore) {
 				s.askStore(r, req)
@@ -180,6 +186,11 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, before 
 	}
 	if err := checkCC(it.CC, n); err != nil {
 		return err
+	}
+	if it.Flags&job.FlagSystem != 0 { // in no queue
+		enqueue := s.intern.enqueue
+		s.intern.enqueue = func(j *jobspec.Jobspec) (*jobspec.Jobspec, error) { return j, nil }
+		defer func() { s.intern.enqueue = enqueue }()
 	}
 	spec, err := s.intern.spec(it.Spec)
 	if refused := (*wire.Error)(nil); errors.As(err, &refused) {

@@ -6,6 +6,7 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/branch"
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/frond-hpc/frond/resource/idset"
@@ -65,11 +66,22 @@ func (s *Service) toParent(a *job.Actions) {
 		rep := t.up.take()
 		for _, g := range a.GaveBack {
 			rep.Backs = append(rep.Backs, api.BranchBack{Share: share(g.Share)})
+			s.moved(&g)
 		}
 		s.report(rep)
 	}
 	if t.up.n > 0 && t.due.IsZero() {
 		t.due = s.now.Add(upEvery)
+	}
+}
+
+// moved ends the streams of elements that are the parent's again: it asks whoever has them next.
+func (s *Service) moved(g *job.GaveBack) {
+	for _, x := range sortedBy(s.watch.attaches, func(x *attach) rpc.RequestKey { return x.req.Key() }) {
+		if x.arr == g.Array && x.pass == nil && g.Elements.Has(x.idx) {
+			s.watch.dropAttach(x)
+			s.out.Fail(x.req, wire.Errorf(wire.Unavailable, "the parent has taken it back"))
+		}
 	}
 }
 

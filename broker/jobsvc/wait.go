@@ -92,7 +92,8 @@ func (s *Service) onWait(r *rpc.Request, req api.WaitReq) error {
 // waitFor has x told of an active job; false = it has ended.
 func (s *Service) waitFor(x *waiter, id, arr jobspec.ID, n, idx int) bool {
 	if n > 1 && idx >= 0 {
-		if _, ok := s.m.View(arr, idx); !ok {
+		_, held := s.m.Holder(arr, idx)
+		if _, ok := s.m.View(arr, idx); !ok && !held {
 			return false
 		}
 	}

@@ -186,7 +186,7 @@ func (e *Endpoint) answer(a Answer, direct func(service string) bool) (string, a
 	if a.Req.NoReply {
 		return "", nil
 	}
-	r := Reply{Peer: a.Req.Peer, Route: a.Req.Route, Tag: a.Req.Tag, Err: a.Err, More: a.More, Body: rpc.Payload{Value: a.Body}}
+	r := Reply{Peer: a.Req.Peer, Route: a.Req.Route, Tag: a.Req.Tag, Err: a.Err, More: a.More, Body: payload(a.Body)}
 	if to := e.dir.Origin(a.Req.Route); to != "" {
 		if direct(to) {
 			return to, r
@@ -205,11 +205,7 @@ func (e *Endpoint) answer(a Answer, direct func(service string) bool) (string, a
 func (e *Endpoint) call(c Call, direct func(string) bool, own int32) (string, any) {
 	e.tag++
 	p := pending{key: c.Key, topic: c.Topic, target: c.Target, stream: c.Stream}
-	body, encoded := c.Body.(rpc.Payload)
-	if !encoded {
-		body.Value = c.Body
-	}
-	req := &rpc.Request{Topic: c.Topic, Body: body, Peer: e.peer, Route: e.route, Tag: e.tag, Stream: c.Stream,
+	req := &rpc.Request{Topic: c.Topic, Body: payload(c.Body), Peer: e.peer, Route: e.route, Tag: e.tag, Stream: c.Stream,
 		NoReply: c.NoReply, Local: true}
 	svc := ServiceOf(c.Topic)
 	near := (c.Target == wire.Any || c.Target == own && own >= 0) && direct(svc)
@@ -271,6 +267,14 @@ func ServiceOf(topic string) string {
 		}
 	}
 	return topic
+}
+
+// payload is a body, which may be encoded already.
+func payload(body any) rpc.Payload {
+	if p, ok := body.(rpc.Payload); ok {
+		return p
+	}
+	return rpc.Payload{Value: body}
 }
 
 // encode makes a payload fit to leave the broker.

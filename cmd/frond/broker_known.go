@@ -40,11 +40,11 @@ func judgeMembers(members []job.MemberRow, rundir string, limit time.Duration) {
 	}
 }
 
-// isBroker tells whether pid is a broker process, and of that run directory unless it is empty.
+// isBroker tells whether pid is a broker process (of a child instance perhaps), and of that run directory unless it is empty.
 func isBroker(pid int, rundir string) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	words := strings.Split(string(line), "\x00")
-	if err != nil || len(words) < 2 || filepath.Base(words[0]) != "frond" || words[1] != "broker" {
+	if err != nil || len(words) < 2 || filepath.Base(words[0]) != "frond" || words[1] != "broker" && words[1] != "child" {
 		return false
 	}
 	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)) // its directory in the run directory

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker"
+	"github.com/frond-hpc/frond/broker/branchsvc"
 	"github.com/frond-hpc/frond/broker/execsvc"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/jobsvc"
@@ -39,6 +40,7 @@ type brokerProcess struct {
 	driver *proc.Driver
 	direct *rexecproc.Driver
 	store  *store.Store // the leader's
+	uplink *branchLink  // a branch's leader's
 }
 
 // build makes the broker. fatal ends it with a cause.
@@ -96,7 +98,7 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 		return broker.ServiceSpec{}, err
 	}
 	driver, err := proc.New(proc.Config{KeepEnv: p.info.KeepEnv, PathDir: shims, Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
-		URI: p.info.URI(int(p.rank)), JobPath: p.info.JobPath, Env: outerEnv(p.info), Outer: p.info.Outer != "", Rush: p.rush})
+		URI: p.info.URI(int(p.rank)), TaskURI: p.info.TaskURI, JobPath: p.info.JobPath, Env: outerEnv(p.info), Outer: p.info.Outer != "", Rush: p.rush})
 	if err != nil {
 		return broker.ServiceSpec{}, err
 	}
@@ -159,7 +161,7 @@ func (p *brokerProcess) overlay() (overlay.Config, error) {
 
 // openStore opens the state directory and adds what only the leader has.
 func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseFunc) error {
-	st, loaded, err := openPatiently(p.info.StateDir, store.Options{Temp: p.info.TempState, MustExist: p.info.Recover, TakenOver: fatal})
+	st, loaded, err := openPatiently(p.info.StateDir, store.Options{Temp: p.info.TempState || p.info.Unsynced, MustExist: p.info.Recover, TakenOver: fatal})
 	if err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	}
 	jobs, err := jobsvc.New(jobsvc.Config{Loaded: loaded, Lease: time.Duration(p.info.Lease * float64(time.Second)), User: uint32(os.Getuid()),
 		Size: p.info.Size, Now: time.Now(), Prolog: p.info.Prolog, Epilog: p.info.Epilog, Drain: p.info.Drain, Counters: counters, Queues: queues,
-		Purge: purgeLimits(p.info), Version: version, Expiration: p.info.Expiration})
+		Purge: purgeLimits(p.info), Version: version, Expiration: p.info.Expiration, Branch: p.info.Branch != ""})
 	if err != nil {
 		return err
 	}
@@ -190,9 +192,21 @@ func (p *brokerProcess) openStore(cfg *broker.Config, fatal context.CancelCauseF
 	cfg.Services = append(cfg.Services,
 		broker.ServiceSpec{Service: jobs, Driver: st, Await: true},
 		broker.ServiceSpec{Service: keys, Driver: st, Await: true},
+		p.branches(),
 		broker.ServiceSpec{Service: schedsvc.New(schedsvc.Config{Policy: p.info.Policy, Counters: counters, Expiration: p.info.Expiration})},
 		broker.ServiceSpec{Service: resourcesvc.New(resourcesvc.Config{Drains: st.Drains(), Durable: true, Expiration: p.info.Expiration}), Driver: st})
 	return nil
+}
+
+// branches is the service "branch"; in a branch it has the way to the parent.
+func (p *brokerProcess) branches() broker.ServiceSpec {
+	cfg := branchsvc.Config{Version: version, Up: branchUplink(p.info), Make: branchMake(p.info)}
+	spec := broker.ServiceSpec{Service: branchsvc.New(cfg)}
+	if cfg.Up != nil {
+		p.uplink = newBranchLink(p.info.ParentURI)
+		spec.Driver = p.uplink
+	}
+	return spec
 }
 
 // purgeLimits is what is to be purged by itself.
@@ -216,6 +230,9 @@ func openPatiently(dir string, opts store.Options) (*store.Store, *job.Loaded, e
 
 // close ends the tasks and writes down what the leader holds.
 func (p *brokerProcess) close() {
+	if p.uplink != nil {
+		p.uplink.close()
+	}
 	if p.driver != nil {
 		p.driver.Close()
 	}

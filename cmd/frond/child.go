@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ func newChildCmd(e *env) *cobra.Command {
 		},
 	}
 	o.flags(cmd)
+	cmd.Flags().StringVar(&o.branch, "branch", "", "be the branch of this `NAME` of the instance around this one")
 	cmd.Flags().BoolVar(&o.stay, "stay", false, "without a command: until it is ended")
 	return cmd
 }
@@ -108,6 +110,12 @@ func (c *childStart) describe(info *boot.Info) {
 	if c.parent.Spread && c.Size > 1 {
 		info.Spread, info.Transport, info.Interface, info.Ports = true, boot.ZeroMQ, c.parent.Interface, c.parent.Ports
 	}
+}
+
+// asBranch says in the boot file what a branch has of its parent. Its jobs are the top's, and see nothing of it.
+func (c *childStart) asBranch(info *boot.Info) {
+	info.JobPath, info.TaskURI, info.Unsynced = c.parent.JobPath, cmp.Or(c.parent.TaskURI, c.uri), c.parent.TempState || c.parent.Unsynced
+	info.Outer, info.Drain = c.parent.Outer, c.parent.Drain
 }
 
 // stateDir is where the child keeps its jobs: if they are to be seen later in the parent's state directory, as far as this host has it.

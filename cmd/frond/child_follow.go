@@ -23,6 +23,9 @@ func (c *childStart) follow(ctx context.Context, e *env, limit time.Duration) er
 		return err
 	}
 	info := ticket.Info
+	if info.Branch != "" {
+		c.asBranch(&info)
+	}
 	dir, err := boot.ShareRunDir(c.getenv, &info, c.Task, ticket.Cert)
 	if err != nil {
 		return err

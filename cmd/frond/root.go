@@ -65,6 +65,7 @@ func verbs(e *env) []*cobra.Command {
 	own := []*cobra.Command{
 		newStartCmd(e),
 		newListCmd(e),
+		newSplitCmd(e),
 		newShutdownCmd(e),
 		newOverlayCmd(e),
 		newPingCmd(e),
@@ -93,7 +94,7 @@ var headings = []struct {
 	{"jobs", "Submit and run:", []string{"submit", "run", "bulksubmit", "parallel", "batch", "alloc", "retry"}},
 	{"watch", "Look at jobs and change them:", []string{"jobs", "job", "wait", "watch", "logs", "explain", "report", "cancel", "kill", "update",
 		"pgrep", "pkill", "pstree", "top"}},
-	{"instance", "Instances and their nodes:", []string{"start", "list", "shutdown", "resource", "queue", "uptime", "overlay", "dmesg", "config", "kvs", "event", "exec"}},
+	{"instance", "Instances and their nodes:", []string{"start", "split", "list", "shutdown", "resource", "queue", "uptime", "overlay", "dmesg", "config", "kvs", "event", "exec"}},
 	{"more", "More:", nil},
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/frond-hpc/frond/broker/branchsvc"
 	"github.com/frond-hpc/frond/broker/schedsvc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/boot"
@@ -59,6 +60,8 @@ type startOptions struct {
 	command        []string
 	stay           bool        // without a command: until it is ended
 	child          *childStart // it is a job of another instance; nil = it is not
+	split          string
+	branch         string // a child: it is this branch of its parent
 }
 
 const startLong = `Start an instance and run a command in it.
@@ -121,6 +124,7 @@ func (o *startOptions) flagsOf(f *pflag.FlagSet) {
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: a random one)")
 	f.BoolVar(&o.detach, "detach", false, "run in the background, return when ready; without a command until 'frond shutdown NAME'")
 	f.StringVar(&o.lease, "lease", "30s", "a broker without contact to the leader ends its tasks after this `DURATION`")
+	f.StringVar(&o.split, "split", "", "make branches, each with nodes of its own, that run slices of the queue: `KxL…` of them, L below each of K")
 	f.StringVar(&o.policy, "policy", schedsvc.PolicyNames[0], "how the queue is scheduled: "+strings.Join(schedsvc.PolicyNames, " or "))
 	f.StringVar(&o.transport, "transport", boot.Unix, "how brokers talk: unix (sockets of this host) or zmq (ZeroMQ with CURVE)")
 	f.StringVar(&o.prolog, "prolog", "", "run `COMMAND` (for sh) on each node of a job before its tasks; if it fails the job does")
@@ -164,6 +168,9 @@ func (o *startOptions) check() error {
 	if o.transport != boot.Unix && o.transport != boot.ZeroMQ {
 		return fmt.Errorf("--transport=%s: must be %s or %s", o.transport, boot.Unix, boot.ZeroMQ)
 	}
+	if _, err := o.widths(); err != nil {
+		return err
+	}
 	if _, err := jobspec.ParseQueues(o.queues); err != nil {
 		return fmt.Errorf("--queue: %w", err)
 	}
@@ -196,6 +203,24 @@ func (o *startOptions) check() error {
 	}
 	return boot.CheckName(o.name)
 }
+
+// widths parses --split.
+func (o *startOptions) widths() ([]int, error) {
+	if o.split == "" {
+		return nil, nil
+	}
+	widths, err := branchsvc.ParseWidths(o.split)
+	if err == nil {
+		err = branchsvc.CheckWidths(widths, maxBranches)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--split %w", err)
+	}
+	return widths, nil
+}
+
+// maxBranches bounds --split, whatever nodes there are.
+const maxBranches = 1 << 20
 
 // leaseSeconds parses --lease.
 func (o *startOptions) leaseSeconds() (float64, error) {
@@ -306,7 +331,11 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	if err != nil {
 		return nil, err
 	}
-	info := &boot.Info{Name: name, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
+	split, err := o.widths()
+	if err != nil {
+		return nil, err
+	}
+	info := &boot.Info{Name: name, Split: split, ID: fmt.Sprintf("%016x", rand.Uint64()), RunDir: rundir, Size: o.brokers, Fanout: o.fanout, Lease: lease, Recover: o.recover, Policy: o.policy, Queues: o.queues, Prolog: o.prolog, Epilog: o.epilog, Drain: o.prologFail == "drain", Transport: o.transport, InactiveAge: age,
 		Start: float64(time.Now().UnixMicro()) / 1e6}
 	info.KeepEnv = o.keepEnv
 	if o.inactiveNum >= 0 {
@@ -314,6 +343,9 @@ func (o *startOptions) newInfo(e *env, name, rundir string) (*boot.Info, error) 
 	}
 	if o.child != nil {
 		o.child.describe(info)
+		if info.Branch = o.branch; o.branch != "" {
+			o.child.asBranch(info)
+		}
 		if o.statedir == "" {
 			info.TempState = true
 			if info.StateDir, err = o.child.stateDir(rundir); err != nil {

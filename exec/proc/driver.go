@@ -21,6 +21,7 @@ type Config struct {
 	RunDir   string          // private to this broker; temporary directories of tasks are made in it
 	Hostname string          // for messages and {{node.name}} where a node has no name
 	URI      string          // of the local broker: FROND_URI
+	TaskURI  string          // in a branch: that of its top, for all that is no child instance; empty = URI
 	JobPath  string          // FROND_JOB_ID_PATH of the job that this instance is; "" at the top
 	Env      []string        // NAME=value for every task, such as FROND_OUTER_JOBID
 	KeepEnv  bool            // tasks keep what an outer scheduler has set for its own

@@ -139,7 +139,11 @@ func (d *Driver) taskEnv(b []byte, t *task, tmp string) []byte {
 	num := func(name string, value int) {
 		b = append(strconv.AppendInt(append(append(b, name...), '='), int64(value), 10), 0)
 	}
-	str("FROND_URI", d.cfg.URI)
+	if d.cfg.TaskURI != "" && j.Spec.Job.Instance == nil {
+		str("FROND_URI", d.cfg.TaskURI)
+	} else {
+		str("FROND_URI", d.cfg.URI)
+	}
 	str("FROND_JOB_ID", id)
 	str("FROND_JOB_ID_PATH", d.cfg.JobPath+"/"+id)
 	num("FROND_JOB_SIZE", j.NTasks)

@@ -47,6 +47,11 @@ type Info struct {
 	KeepEnv   bool    `json:"keep_env,omitempty"`  // jobs keep the variables of the allocation's scheduler
 	// Expiration is when the instance ends, epoch seconds; 0 = unknown.
 	Expiration float64 `json:"expiration,omitempty"`
+	// Of branches (broker/api/branch.go).
+	Split    []int  `json:"split,omitempty"`    // made at start, by level
+	Branch   string `json:"branch,omitempty"`   // this instance is one: its name within all
+	TaskURI  string `json:"task_uri,omitempty"` // FROND_URI of its jobs; empty = its own
+	Unsynced bool   `json:"unsynced,omitempty"` // its state need not outlive the host
 }
 
 // The transports between brokers.

@@ -50,6 +50,7 @@ var printers = []printed{
 	{"job urgency", "how many jobs were meant, and errors by id", []string{"frond job urgency --json $BLOCKED 20"}, map[string]bool{".errors": true}},
 	{"update", "how many jobs were meant, and errors by id", []string{"frond update --json $BLOCKED duration=10m"}, map[string]bool{".errors": true}},
 	{"pkill", "how many jobs were meant, and errors by id", []string{"frond pkill --json named"}, map[string]bool{".errors": true}},
+	{"split", "branches, and their numbers by level", []string{"frond split --json"}, nil},
 	{"queue list", "queues", []string{"frond queue list --json"}, nil},
 	{"queue status", "queues", []string{"frond queue status --json"}, nil},
 	{"queue stop", "the queue as it is then", []string{"frond queue stop --json -m why"}, nil},

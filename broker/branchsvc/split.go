@@ -1,0 +1,276 @@
+package branchsvc
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
+)
+
+// A branch is a job of its parent that is an instance (jobspec.Instance), marked as the system's own: it is not listed nor counted, and
+// gives way to what a user has submitted. Its nodes are the job's. It is known by the job's id.
+
+// Make says how branches are started; a zero one cannot.
+type Make struct {
+	Command []string // that is a branch; what distinguishes it is added as options
+	Env     []byte   // NAME=value, each ended by NUL
+	State   string   // directory under which each has its state
+	Size    int      // brokers of this instance: branches are not made before all nodes are known
+	Split   []int    // made at start
+}
+
+// splitter is the making of branches.
+type splitter struct {
+	widths []int
+	nodes  map[int]api.BranchSize // by index: one node each
+	ending bool                   // branches are being done away with
+	at     bool                   // Make.Split was done
+}
+
+// systemFlag is job.FlagSystem, which a service does not import from another's machine.
+const systemFlag = 1 << 20
+
+// urgencyOfBranches is below all that users submit by default.
+const urgencyOfBranches = 1
+
+// comeUp is how long a branch may take from its submission until it says hello for the first time, when its nodes are free.
+const comeUp = 2 * time.Minute
+
+// nodesKnown counts this instance's nodes, and makes the branches that it is to have from the start.
+func (s *Service) nodesKnown(n api.NodesChanged) {
+	for i := range n.Add {
+		s.split.nodes[n.Add[i].Index] = api.BranchSize{Nodes: 1, CoresOfNode: n.Add[i].Cores.Count(), GPUsOfNode: n.Add[i].GPUs.Count()}
+	}
+	for _, i := range n.Remove {
+		delete(s.split.nodes, i)
+	}
+	if len(s.cfg.Make.Split) > 0 && !s.split.at && len(s.split.nodes) >= s.cfg.Make.Size {
+		s.split.at = true
+		if err := s.makeBranches(s.cfg.Make.Split); err != nil {
+			s.out.Log("error", "no branches are made", "err", err)
+		}
+	}
+}
+
+// CheckWidths says what is wrong with the widths of a tree of branches over so many nodes; nil = nothing.
+func CheckWidths(widths []int, nodes int) error {
+	need := 1
+	for _, w := range widths {
+		if w < 1 {
+			return fmt.Errorf("%s: each number is at least 1", Widths(widths))
+		}
+		if need *= w; need > nodes {
+			return fmt.Errorf("%s: these are more branches than nodes; there are %d, and each branch has at least one of its own", Widths(widths), nodes)
+		}
+	}
+	return nil
+}
+
+// Widths writes the widths of a tree, as 4x8.
+func Widths(widths []int) string {
+	text := make([]string, len(widths))
+	for i, w := range widths {
+		text[i] = strconv.Itoa(w)
+	}
+	return strings.Join(text, "x")
+}
+
+// ParseWidths reads what Widths writes.
+func ParseWidths(text string) ([]int, error) {
+	var widths []int
+	for _, part := range strings.Split(text, "x") {
+		w, err := strconv.Atoi(part)
+		if err != nil || w < 1 {
+			return nil, fmt.Errorf("%q: numbers of branches by level are wanted, as 4 or 4x8", text)
+		}
+		widths = append(widths, w)
+	}
+	return widths, nil
+}
+
+func (s *Service) onSplit(r *rpc.Request, req api.BranchSplitReq) error {
+	switch {
+	case s.up != nil && reactor.FromClient(r):
+		return wire.Errorf(wire.Denied, "this instance is a branch itself; its top instance is split, and unsplit, as a whole")
+	case len(req.Widths) == 0:
+		s.unsplit()
+	case s.split.ending:
+		return wire.Errorf(wire.Busy, "the branches that there were are still ending; try again when 'frond split' shows none")
+	case len(s.links) > 0:
+		return wire.Errorf(wire.Busy, "there are branches already, %s; 'frond split off' first", Widths(s.split.widths))
+	default:
+		if err := s.makeBranches(req.Widths); err != nil {
+			return err
+		}
+	}
+	s.out.Reply(r, s.status())
+	return nil
+}
+
+// makeBranches submits the jobs that are branches.
+func (s *Service) makeBranches(widths []int) error {
+	if len(s.cfg.Make.Command) == 0 {
+		return wire.Errorf(wire.Invalid, "this instance cannot make branches")
+	}
+	if err := CheckWidths(widths, len(s.split.nodes)); err != nil {
+		return wire.Errorf(wire.Invalid, "%v", err)
+	}
+	s.split.widths = widths
+	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
+	least := api.BranchSize{CoresOfNode: 1 << 30, GPUsOfNode: 1 << 30}
+	for _, z := range s.split.nodes {
+		least.CoresOfNode, least.GPUsOfNode = min(least.CoresOfNode, z.CoresOfNode), min(least.GPUsOfNode, z.GPUsOfNode)
+	}
+	var sizes []api.BranchSize
+	for i := range widths[0] {
+		l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: n, since: s.now, made: true, path: strconv.Itoa(i)}
+		if i < rest {
+			l.nodes++
+		}
+		if s.up != nil {
+			l.path = s.up.cfg.Path + "." + l.path
+		}
+		s.links[i] = l
+		sizes = append(sizes, api.BranchSize{Nodes: l.nodes, CoresOfNode: least.CoresOfNode, GPUsOfNode: least.GPUsOfNode})
+		s.submit(l, widths[1:])
+	}
+	s.out.Notify("job", api.BranchFits{Sizes: sizes})
+	return nil
+}
+
+// submit submits the job that is a branch.
+func (s *Service) submit(l *link, below []int) {
+	m := &s.cfg.Make
+	argv := append(slices.Clone(m.Command), "--branch="+l.path, "--statedir="+m.State+"/"+strconv.Itoa(l.branch))
+	if len(below) > 0 {
+		argv = append(argv, "--split="+Widths(below))
+	}
+	spec, err := json.Marshal(map[string]any{
+		"version": 1,
+		"resources": []any{map[string]any{"type": "node", "count": l.nodes, "exclusive": true, "with": []any{map[string]any{"type": "slot", "count": 1,
+			"label": "task", "with": []any{map[string]any{"type": "core", "count": 1}}}}}},
+		"tasks": []any{map[string]any{"command": argv, "slot": "task", "count": map[string]any{"per_slot": 1}}},
+		"attributes": map[string]any{"system": map[string]any{"duration": 0, "retries": 3, "job": map[string]any{"name": "branch-" + l.path},
+			"instance": map[string]any{"history": true}}},
+	})
+	if err != nil {
+		s.out.Log("error", "the jobspec of a branch cannot be written", "err", err)
+		return
+	}
+	req := api.SubmitReq{Items: []api.SubmitItem{{Spec: spec, N: 1, Urgency: urgencyOfBranches, Flags: systemFlag}}}
+	if len(m.Env) > 0 {
+		req.Envs, req.Items[0].Env = [][]byte{m.Env}, 1
+	}
+	s.out.Call(reactor.Call{Topic: api.Submit.Topic, Target: wire.Any, Body: req, Key: func(r *rpc.Response) {
+		rep, err := api.Submit.DecodeReply(r)
+		if err != nil {
+			s.failed(l, "it could not be submitted: "+err.Error())
+			return
+		}
+		l.job, l.key = rep.IDs[0], rep.IDs[0].String()
+		s.watch(l)
+	}})
+}
+
+// watch waits for the end of a branch's job.
+func (s *Service) watch(l *link) {
+	text := "its job ended"
+	s.out.Call(reactor.Call{Topic: api.Wait.Topic, Target: wire.Any, Body: api.WaitReq{IDs: []jobspec.ID{l.job}}, Stream: true, Key: &waiting{func(r *rpc.Response) {
+		if s.links[l.branch] != l {
+			return
+		}
+		if rep, err := api.Wait.DecodeReply(r); err == nil && rep.Done {
+			if text = "its job ended with status " + strconv.Itoa(rep.Status); rep.Exception != "" {
+				text += ", " + rep.Exception
+			}
+		}
+		if !r.More {
+			s.failed(l, text)
+		}
+	}}})
+}
+
+// waiting is the key of a stream.
+type waiting struct{ f func(*rpc.Response) }
+
+// failed: nothing of a branch runs any more.
+func (s *Service) failed(l *link, reason string) {
+	if !s.split.ending {
+		s.out.Log("error", "a branch has ended", "branch", l.path, "reason", reason)
+	}
+	s.forfeit(api.BranchForfeit{Branch: l.branch, Reason: reason})
+	if len(s.links) > 0 {
+		return
+	}
+	s.split.ending, s.split.widths = false, nil
+	s.out.Notify("job", api.BranchFits{})
+}
+
+// unsplit does away with the branches: they get nothing more, give back what has not started, and end when they hold nothing.
+func (s *Service) unsplit() {
+	if len(s.links) == 0 {
+		return
+	}
+	s.split.ending = true
+	s.out.Notify("job", api.BranchFits{})
+	for _, i := range sortedKeys(s.links) {
+		l := s.links[i]
+		s.bal.Part(i)
+		if l.ready {
+			s.order(l, api.BranchOrder{TakeBack: 1 << 40})
+		}
+	}
+	s.endEmpty()
+}
+
+// endEmpty ends branches that hold nothing, when all are to end.
+func (s *Service) endEmpty() {
+	if !s.split.ending {
+		return
+	}
+	for _, i := range sortedKeys(s.links) {
+		if l := s.links[i]; !l.told && l.job != 0 && s.bal.Load(i) == 0 && (l.ready || l.session == 0) {
+			s.endJob(l, "the instance is no longer split")
+		}
+	}
+}
+
+// endJob ends a branch's job.
+func (s *Service) endJob(l *link, why string) {
+	l.told = true
+	s.out.Call(reactor.Call{Topic: api.Raise.Topic, Target: wire.Any, Body: api.RaiseReq{IDs: []jobspec.ID{l.job}, Type: "cancel", Note: why},
+		Key: func(*rpc.Response) {}})
+}
+
+// tooLate ends branches that never came up.
+func (s *Service) tooLate() (next time.Time) {
+	for _, i := range sortedKeys(s.links) {
+		l := s.links[i]
+		if !l.made || l.session > 0 || l.told || l.job == 0 {
+			continue
+		}
+		at := l.since.Add(comeUp)
+		switch {
+		case at.After(s.now):
+			next = earliest(next, at)
+		case len(s.links) > 0:
+			s.endJob(l, "it did not come up within "+comeUp.String())
+		}
+	}
+	return next
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

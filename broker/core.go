@@ -225,7 +225,7 @@ func (c *Core) input(in any) {
 	case LogLine:
 		c.broker.logLine(api.DmesgLine(in))
 	case StopRequest:
-		c.stop.request(in.Keep, in.Reason)
+		c.stop.request(in.Keep, in.Reason, 0)
 	default:
 		c.fromService(in)
 	}

@@ -26,6 +26,7 @@ type stopper struct {
 	keep   bool
 	tree   bool // children are to stop too
 	reason string
+	grace  float64         // of tasks, seconds
 	err    error           // for Exit
 	want   map[string]bool // services whose Stopped is missing
 }
@@ -50,16 +51,16 @@ const (
 func newStopper(c *Core) stopper { return stopper{core: c, want: map[string]bool{}} }
 
 // request begins a stop.
-func (s *stopper) request(keep bool, reason string) {
+func (s *stopper) request(keep bool, reason string, grace float64) {
 	if s.step != running {
 		return
 	}
-	s.keep, s.reason, s.tree = keep, reason, s.core.cfg.Overlay.Leader
+	s.keep, s.reason, s.grace, s.tree = keep, reason, grace, s.core.cfg.Overlay.Leader
 	s.core.logf("info", "stopping", "keep", keep, "reason", reason)
 	if s.tree && s.core.hosted["job"] {
 		s.enter(stoppingJob, s.limitOr(jobLimit))
 		s.want["job"] = true
-		s.core.tell("job", api.Stopping{Keep: keep})
+		s.core.tell("job", api.Stopping{Keep: keep, Grace: grace})
 		return
 	}
 	s.services()
@@ -74,7 +75,7 @@ func (s *stopper) told(body []byte) {
 	if err := wire.Unmarshal(body, &m); err != nil {
 		s.core.logf("error", "malformed stop message", "err", err)
 	}
-	s.keep, s.reason, s.tree = m.Keep, m.Reason, true
+	s.keep, s.reason, s.grace, s.tree = m.Keep, m.Reason, m.Grace, true
 	s.core.logf("info", "stopping with the instance", "keep", m.Keep, "reason", m.Reason)
 	s.services()
 }
@@ -111,7 +112,7 @@ func (s *stopper) services() {
 		if name == "job" || name == "exec" || slices.Contains(s.core.cfg.Await, name) {
 			s.want[name] = true
 		}
-		s.core.tell(name, api.Stopping{Keep: s.keep})
+		s.core.tell(name, api.Stopping{Keep: s.keep, Grace: s.grace})
 	}
 }
 
@@ -123,7 +124,7 @@ func (s *stopper) child(l *link) {
 }
 
 func (s *stopper) tellChild(l *link) {
-	body, err := msgpack.Marshal(&api.StopMsg{Keep: s.keep, Reason: s.reason})
+	body, err := msgpack.Marshal(&api.StopMsg{Keep: s.keep, Reason: s.reason, Grace: s.grace})
 	if err != nil {
 		s.core.logf("error", "stop message cannot be encoded", "err", err)
 		return

@@ -90,7 +90,7 @@ func (s *leaderService) request(r *rpc.Request, out *reactor.Out) error {
 			return err
 		}
 		out.Reply(r, api.Empty{})
-		s.core.stop.request(req.Keep, req.Reason)
+		s.core.stop.request(req.Keep, req.Reason, min(max(req.Grace, 0), api.MaxGrace))
 		return nil
 	}
 	return noMethod(r)

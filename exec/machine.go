@@ -131,7 +131,7 @@ func (m *Machine) dispatch(event any) {
 	case Tick:
 		m.armed, m.lastTick = 0, m.now
 	case Stop:
-		m.onStop()
+		m.onStop(ev.Grace)
 	default:
 		panic("exec: unknown event")
 	}
@@ -201,15 +201,18 @@ func (m *Machine) ordered() []*run {
 	return list
 }
 
-func (m *Machine) onStop() {
+func (m *Machine) onStop(grace time.Duration) {
 	if m.stopping {
 		return
 	}
 	m.stopping = true
+	if grace <= 0 {
+		grace = stopGrace
+	}
 	for _, r := range m.ordered() {
 		if !r.over {
 			m.exception(r, typeLease, 0, "its broker was stopped")
-			m.end(r, sigTERM, min(r.killTimeout(), int64(stopGrace)))
+			m.end(r, sigTERM, min(r.killTimeout(), int64(grace)))
 		}
 	}
 }

@@ -231,3 +231,17 @@ func TestStopDoesNotWaitForALeaderThatIsGone(t *testing.T) {
 	h.sleep(3 * time.Second)
 	require.Len(t, take[Stopped](h), 1, "it never answers")
 }
+
+func TestAStopWithTimeLeavesTasksTheirKillTimeout(t *testing.T) {
+	h := newHarness(t, Config{})
+	h.connect(30 * time.Second)
+	h.start(1, 1, spec())
+	h.started(1, 0)
+	take[any](h)
+	h.step(Stop{Grace: 15 * time.Second})
+	require.Equal(t, []int{15}, signals(h))
+	h.sleep(4900 * time.Millisecond)
+	require.Empty(t, signals(h))
+	h.sleep(200 * time.Millisecond)
+	require.Equal(t, []int{9}, signals(h), "5 s, unless the job says otherwise")
+}

@@ -200,8 +200,8 @@ type (
 	Tasks []TaskEvent
 	// Tick: the time asked for has come.
 	Tick struct{}
-	// Stop: end everything, then Stopped.
-	Stop struct{}
+	// Stop: end everything, then Stopped. Tasks have Grace between TERM and KILL if their kill timeout is not shorter; 0 = stopGrace.
+	Stop struct{ Grace time.Duration }
 )
 
 // Actions out of the machine, besides the driver's effects (Launch, Signal, Feed, Flow).

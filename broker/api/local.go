@@ -32,8 +32,9 @@ type (
 	}
 	// StopMsg tells a broker to stop its services, wait for its children, leave and exit.
 	StopMsg struct {
-		Keep   bool   `msgpack:"keep"`
-		Reason string `msgpack:"reason,omitempty"`
+		Keep   bool    `msgpack:"keep"`
+		Reason string  `msgpack:"reason,omitempty"`
+		Grace  float64 `msgpack:"grace,omitempty"` // as in ShutdownReq
 	}
 )
 

@@ -142,7 +142,12 @@ var Shutdown = rpc.Method[ShutdownReq, Empty]{Topic: "leader.shutdown"}
 type ShutdownReq struct {
 	Keep   bool   `msgpack:"keep"`
 	Reason string `msgpack:"reason,omitempty"`
+	// Grace is how many seconds tasks that are ended have between TERM and KILL, if their own kill timeout is not shorter; 0 = a short time. At most MaxGrace.
+	Grace float64 `msgpack:"grace,omitempty"`
 }
+
+// MaxGrace bounds ShutdownReq.Grace, in seconds.
+const MaxGrace = 15
 
 // Stats of the targeted broker's process.
 var Stats = rpc.Method[Empty, StatsRep]{Topic: "broker.stats", Idempotent: true}
@@ -202,7 +207,10 @@ type (
 	}
 	// Stopping, to every service: the broker is about to exit; end tasks, flush. The service answers with
 	// Notify("broker", Stopped{Name}).
-	Stopping struct{ Keep bool }
+	Stopping struct {
+		Keep  bool
+		Grace float64 // as in ShutdownReq
+	}
 	// Stopped answers it.
 	Stopped struct{ Name string }
 )

@@ -57,7 +57,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.contact = exec.Contact(in)
 		s.step(now, s.contact, out)
 	case api.Stopping:
-		s.step(now, exec.Stop{}, out)
+		s.step(now, exec.Stop{Grace: time.Duration(in.Grace * float64(time.Second))}, out)
 		if s.stopped { // again
 			out.Notify("broker", api.Stopped{Name: s.Name()})
 		}

@@ -103,6 +103,7 @@ type endWatch struct {
 	first  chan struct{} // closed when the scheduler has answered, or surely will not
 	timer  *time.Timer
 	warned bool
+	grace  time.Duration // that jobs have; 0 = no end has come
 }
 
 // expiration is when the instance is ended; zero = it has no end.
@@ -269,6 +270,7 @@ func (s *supervisor) onTimeUp() {
 	}
 	s.say("%s at %s: ending the instance", what, w.at.Format("15:04:05"))
 	s.signals++
+	w.grace = w.margin / 3
 	s.endBy(syscall.SIGTERM, min(max(w.margin/3, 200*time.Millisecond), endGrace))
 }
 

@@ -77,7 +77,7 @@ func countActive(ctx context.Context, info *boot.Info) (active int) {
 }
 
 // shutdownInstance asks the leader to end the instance.
-func shutdownInstance(ctx context.Context, info *boot.Info, keep bool, reason string) error {
+func shutdownInstance(ctx context.Context, info *boot.Info, req api.ShutdownReq) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	c, err := client.Dial(ctx, info.URI(0), client.WithVersion(version))
@@ -85,7 +85,7 @@ func shutdownInstance(ctx context.Context, info *boot.Info, keep bool, reason st
 		return err
 	}
 	defer c.Close()
-	_, err = call(ctx, c, api.Shutdown, wire.Any, api.ShutdownReq{Keep: keep, Reason: reason})
+	_, err = call(ctx, c, api.Shutdown, wire.Any, req)
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/exec/guard"
 	"github.com/frond-hpc/frond/overlay/boot"
 )
@@ -439,7 +440,7 @@ func (s *supervisor) stop(keep bool, reason string) {
 		return
 	}
 	s.phase = stopping
-	program := s.program
+	program, req := s.program, api.ShutdownReq{Keep: keep, Reason: reason, Grace: s.end.grace.Seconds()}
 	_, leader := s.local.procs[0]
 	go func() {
 		if program != nil {
@@ -447,7 +448,7 @@ func (s *supervisor) stop(keep bool, reason string) {
 		}
 		err := errNoLeader
 		if leader {
-			err = shutdownInstance(s.clients, s.info, keep, reason)
+			err = shutdownInstance(s.clients, s.info, req)
 		}
 		s.events <- evShutdown{err}
 	}()

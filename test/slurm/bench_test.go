@@ -30,14 +30,18 @@ func TestBench(t *testing.T) {
 		eval "$3" >/dev/null
 		echo "ROW|$1|$2|$t|$(now)|$u|$(cpu)"
 	}
-	way "srun for each task, 8 at once" 300 "seq 300 | xargs -P 8 -I{} srun -Q -N1 -n1 --overlap true"
-	command -v parallel >/dev/null && way "GNU parallel -j 8, on one node" 3000 "seq 3000 | parallel -j 8 true {}"
+	way "srun for each task, 8 at once" 200 "seq 200 | xargs -P 8 -I{} srun -Q -N1 -n1 --overlap true"
+	command -v parallel >/dev/null && way "GNU parallel -j 8, on one node" 1000 "seq 1000 | parallel -j 8 true {}"
 	way "xargs -P 8, on one node: no scheduler" 5000 "seq 5000 | xargs -P 8 -n 1 true"
 	way "Frond, with start and end of the instance" 20000 "frond start frond submit --quiet --wait --cc=1-20000 true"
 	export -f now cpu way
 	frond start bash -c 'way "Frond, in an instance that runs" 20000 "frond submit --quiet --wait --cc=1-20000 true"
-		way "Frond, frond run for each task, 8 at once" 1000 "seq 1000 | xargs -P 8 -I{} frond run true"'`
-	out := c.finish("bench", c.batch("bench", "--no-kill -N4 -n32 --ntasks-per-node=8", script))
+		way "Frond, frond run for each task, 8 at once" 500 "seq 500 | xargs -P 8 -I{} frond run true"'
+	echo x >bench-done`
+	id := c.batch("bench", "--no-kill -N4 -n32 --ntasks-per-node=8", script)
+	over := harness.Until(4*time.Minute, func() bool { _, err := os.Stat(filepath.Join(c.dir, "bench-done")); return err == nil }) // squeue would be measured, too
+	require.True(t, over, c.output("bench"))
+	out := c.finish("bench", id)
 	var rows []string
 	for line := range strings.Lines(out) {
 		if row, ok := strings.CutPrefix(line, "ROW|"); ok {

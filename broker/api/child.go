@@ -19,6 +19,19 @@ import (
 // Rendezvous is called by the brokers of a child.
 var Rendezvous = rpc.Method[RendezvousReq, RendezvousRep]{Topic: "job.rendezvous", Stream: true, Idempotent: true}
 
+// History takes a piece of a file of a child's state directory, at its end and when that lies on another host than the leader's: what ran in it
+// stays to be seen. Pieces come in order, store.db last. Errors: NotFound (no such attempt runs), Invalid, Unavailable.
+var History = rpc.Method[HistoryReq, Empty]{Topic: "job.history", Idempotent: true}
+
+// HistoryReq has bytes of a file, named by its path in the state directory.
+type HistoryReq struct {
+	ID      jobspec.ID `msgpack:"id"`
+	Attempt uint32     `msgpack:"attempt"`
+	Name    string     `msgpack:"name"`
+	Offset  int64      `msgpack:"offset"`
+	Data    []byte     `msgpack:"data"`
+}
+
 type (
 	// RendezvousReq tells who calls.
 	RendezvousReq struct {

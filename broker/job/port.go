@@ -228,6 +228,15 @@ type EndPos struct {
 	ID     jobspec.ID
 }
 
+// HistoryPart is the effect that keeps a piece of a file of an instance's state directory, in that of its parent. Its Done has Key.
+type HistoryPart struct {
+	Key    any // for the caller
+	Dir    string
+	Name   string // path in Dir
+	Offset int64
+	Data   []byte
+}
+
 // Reader reads the store, and is only valid during Query.Run.
 type Reader interface {
 	// Array returns a submission; ok is false if there is none of this id.

@@ -2,6 +2,7 @@ package jobsvc
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -112,6 +113,28 @@ func (s *Service) tellChildEnds() {
 		}
 		s.out.Next(c.leader, api.RendezvousRep{Ends: ends})
 	}
+}
+
+// onHistory keeps what a child that ends has of its jobs.
+func (s *Service) onHistory(r *rpc.Request, req api.HistoryReq) error {
+	if err := s.m.RunsInstance(req.ID, req.Attempt); err != nil {
+		return wire.Errorf(wire.NotFound, "%v", err)
+	}
+	if req.Offset < 0 || req.Name == "" {
+		return wire.Errorf(wire.Invalid, "a piece of a history needs a name and an offset")
+	}
+	dir := req.ID.F58Plain()
+	if req.Attempt > 1 {
+		dir += fmt.Sprintf(".%d", req.Attempt)
+	}
+	s.out.Do(&job.HistoryPart{Dir: dir, Name: req.Name, Offset: req.Offset, Data: req.Data, Key: func(_ any, err error) {
+		if err != nil {
+			s.out.Fail(r, wire.Errorf(wire.Unavailable, "%v", err))
+			return
+		}
+		s.out.Reply(r, api.Empty{})
+	}})
+	return nil
 }
 
 // childGone tells a leader of a broker that has ended.

@@ -239,6 +239,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.Purge, s.onPurge)
 	case api.Rendezvous.Topic:
 		handle(s, r, api.Rendezvous, s.onRendezvous)
+	case api.History.Topic:
+		handle(s, r, api.History, s.onHistory)
 	case api.Follow.Topic:
 		handle(s, r, api.Follow, s.onFollow)
 	default:
@@ -271,6 +273,8 @@ func (s *Service) onDone(d reactor.Done) {
 	switch e := d.Effect.(type) {
 	case *job.Commit:
 		s.onCommitted(d.Err)
+	case *job.HistoryPart:
+		e.Key.(func(any, error))(d.Result, d.Err)
 	case *job.Query:
 		e.Key.(func(any, error))(d.Result, d.Err)
 	case *job.Purge:

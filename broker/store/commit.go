@@ -43,6 +43,10 @@ func (s *Store) turn(tasks []*task) int {
 		s.turnPurge(tasks[0], p)
 		return 1
 	}
+	if p, ok := tasks[0].effect.(*job.HistoryPart); ok {
+		tasks[0].done(nil, s.keepHistory(p))
+		return 1
+	}
 	if _, ok := tasks[0].effect.(*job.Commit); !ok {
 		tasks[0].done(nil, fmt.Errorf("store has no effect %T", tasks[0].effect))
 		return 1
@@ -95,6 +99,10 @@ func (s *Store) fail(tasks []*task, err error) {
 		}
 		if p, ok := t.effect.(*job.Purge); ok {
 			s.turnPurge(t, p)
+			continue
+		}
+		if p, ok := t.effect.(*job.HistoryPart); ok {
+			t.done(nil, s.keepHistory(p))
 			continue
 		}
 		if i > 0 {

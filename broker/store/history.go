@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"golang.org/x/sys/unix"
 )
 
 // History reads the state directory of an instance that has ended. Several may read it at once; nothing is added to it.
@@ -48,4 +50,24 @@ func (h *History) Do(_ time.Time, effect any, done func(result any, err error)) 
 func (h *History) Close() {
 	h.running.Wait()
 	h.c.close()
+}
+
+// keepHistory writes a piece of a file of an instance below.
+func (s *Store) keepHistory(p *job.HistoryPart) error {
+	if !filepath.IsLocal(p.Name) || !filepath.IsLocal(p.Dir) || filepath.Base(p.Dir) != p.Dir {
+		return fmt.Errorf("keep history: %q in %q is no path of a file in a state directory", p.Name, p.Dir)
+	}
+	path := filepath.Join(s.dir, "branch", p.Dir, p.Name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keep history: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep history: %w", err)
+	}
+	_, err = f.WriteAt(p.Data, p.Offset)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keep history: %w", err)
+	}
+	return nil
 }

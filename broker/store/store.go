@@ -170,7 +170,7 @@ func (s *Store) start() {
 	}
 }
 
-// Do carries out a *job.Commit, *job.Query, *job.Purge or *kvs.Commit (reactor.Driver). done is called exactly once, from one of the store's
+// Do carries out a *job.Commit, *job.Query, *job.Purge, *job.HistoryPart or *kvs.Commit (reactor.Driver). done is called exactly once, from one of the store's
 // goroutines.
 func (s *Store) Do(_ time.Time, effect any, done func(result any, err error)) {
 	t := &task{effect, done}

@@ -505,6 +505,7 @@ func (s *supervisor) cleanup() {
 		l.close()
 	}
 	if s.dir != nil {
+		s.keepHistory()
 		s.dir.Remove()
 		if s.o.child == nil { // child instances whose leaders were killed have left theirs
 			boot.Sweep(filepath.Dir(s.dir.Path))

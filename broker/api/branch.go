@@ -35,6 +35,8 @@ var (
 
 	// BranchHeld (for the service "branch") is all that a branch holds, with the exceptions for it.
 	BranchHeld = rpc.Method[BranchHeldReq, BranchHeldRep]{Topic: "job.branch-held", Idempotent: true}
+	// BranchUnfit (for the service "branch") is how many active arrays fit none of the branches that there are, or were last.
+	BranchUnfit = rpc.Method[Empty, BranchUnfitRep]{Topic: "job.branch-unfit", Idempotent: true}
 	// BranchTold (for the service "branch") takes a report; answered when it is durable.
 	BranchTold = rpc.Method[BranchReportReq, Empty]{Topic: "job.branch-told", Idempotent: true}
 )
@@ -192,6 +194,10 @@ type (
 	BranchSplitReq struct {
 		Widths []int `msgpack:"widths"`
 	}
+	// BranchUnfitRep has the number.
+	BranchUnfitRep struct {
+		Arrays int `msgpack:"arrays"`
+	}
 	// BranchStatusRep lists branches by number.
 	BranchStatusRep struct {
 		Widths   []int        `msgpack:"widths"` // as in 4x8; none = there are no branches
@@ -240,6 +246,8 @@ type (
 	BranchFits struct{ Sizes []BranchSize }
 	// BranchSize is what a branch has.
 	BranchSize struct{ Nodes, CoresOfNode, GPUsOfNode int }
+	// BranchWaits: a job waits that fits no branch.
+	BranchWaits struct{}
 	// BranchForfeit: nothing of a branch runs any more.
 	BranchForfeit struct {
 		Branch int

@@ -76,6 +76,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	}
 	s.balance()
 	s.endEmpty()
+	s.askBack()
 	s.wake()
 	s.out = nil
 }
@@ -100,6 +101,8 @@ func (s *Service) notice(in any) {
 				s.order(l, api.BranchOrder{Casts: []api.BranchCast{c}})
 			}
 		}
+	case api.BranchWaits:
+		s.waits()
 	case Expect:
 		s.expect(in)
 	case api.BranchForfeit:
@@ -187,7 +190,7 @@ func (s *Service) wake() {
 	if s.up != nil && !s.up.retry.IsZero() && (at.IsZero() || s.up.retry.Before(at)) {
 		at = s.up.retry
 	}
-	s.out.Wake(earliest(at, s.tooLate()))
+	s.out.Wake(earliest(earliest(at, s.split.poll), s.tooLate()))
 }
 
 // Check returns the first broken invariant, for tests.

@@ -33,6 +33,8 @@ type splitter struct {
 	nodes  map[int]api.BranchSize // by index: one node each
 	ending bool                   // branches are being done away with
 	at     bool                   // Make.Split was done
+	back   []int                  // made again when no job is active that fits no branch
+	poll   time.Time              // when that is asked next
 }
 
 // systemFlag is job.FlagSystem, which a service does not import from another's machine.
@@ -101,6 +103,7 @@ func (s *Service) onSplit(r *rpc.Request, req api.BranchSplitReq) error {
 	case s.up != nil && reactor.FromClient(r):
 		return wire.Errorf(wire.Denied, "this instance is a branch itself; its top instance is split, and unsplit, as a whole")
 	case len(req.Widths) == 0:
+		s.split.back, s.split.poll = nil, time.Time{}
 		s.unsplit()
 	case s.split.ending:
 		return wire.Errorf(wire.Busy, "the branches that there were are still ending; try again when 'frond split' shows none")
@@ -123,7 +126,7 @@ func (s *Service) makeBranches(widths []int) error {
 	if err := CheckWidths(widths, len(s.split.nodes)); err != nil {
 		return wire.Errorf(wire.Invalid, "%v", err)
 	}
-	s.split.widths = widths
+	s.split.widths, s.split.back, s.split.poll = widths, nil, time.Time{}
 	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
 	least := api.BranchSize{CoresOfNode: 1 << 30, GPUsOfNode: 1 << 30}
 	for _, z := range s.split.nodes {
@@ -211,6 +214,9 @@ func (s *Service) failed(l *link, reason string) {
 		return
 	}
 	s.split.ending, s.split.widths = false, nil
+	if s.split.back != nil {
+		s.split.poll = s.now.Add(pollEvery)
+	}
 	s.out.Notify("job", api.BranchFits{})
 }
 
@@ -229,6 +235,38 @@ func (s *Service) unsplit() {
 		}
 	}
 	s.endEmpty()
+}
+
+// pollEvery is how often it is asked whether branches may come back.
+const pollEvery = time.Second
+
+// waits: a job needs more than a branch has. The branches make way for it, and come back when no such job is active.
+func (s *Service) waits() {
+	if len(s.links) > 0 && !s.split.ending {
+		s.split.back = s.split.widths
+		s.unsplit()
+	}
+}
+
+// askBack makes the branches again, if nothing is in their way any more.
+func (s *Service) askBack() {
+	if s.split.poll.IsZero() || s.split.poll.After(s.now) {
+		return
+	}
+	s.split.poll = time.Time{}
+	s.out.Call(reactor.Call{Topic: api.BranchUnfit.Topic, Target: wire.Any, Body: api.Empty{}, Key: func(r *rpc.Response) {
+		rep, err := api.BranchUnfit.DecodeReply(r)
+		switch {
+		case s.split.back == nil || len(s.links) > 0:
+		case err == nil && rep.Arrays == 0:
+			if err := s.makeBranches(s.split.back); err != nil {
+				s.out.Log("error", "the branches cannot be made again", "err", err)
+				s.split.back = nil
+			}
+		default:
+			s.split.poll = s.now.Add(pollEvery)
+		}
+	}})
 }
 
 // endEmpty ends branches that hold nothing, when all are to end.

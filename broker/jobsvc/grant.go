@@ -29,6 +29,9 @@ func (s *Service) toBranches(a *job.Actions) {
 		}
 		s.out.Notify("branch", n)
 	}
+	if s.isSplit && slices.ContainsFunc(a.Queue, func(q job.Queued) bool { return s.unfit(q.Array, q.Spec) }) {
+		s.out.Notify("branch", api.BranchWaits{})
+	}
 	for i := range a.Granted {
 		s.grant(&a.Granted[i])
 		s.passAttached(&a.Granted[i])
@@ -184,13 +187,14 @@ func (s *Service) onBranchNotice(in any) {
 
 // split tells the machine what fits a branch of these sizes: jobs that need nothing but cores, gpus and memory of as many nodes as one has.
 func (s *Service) split(sizes []api.BranchSize) {
-	if len(sizes) == 0 {
+	if s.isSplit = len(sizes) > 0; !s.isSplit {
 		s.step(job.Split{})
 		return
 	}
-	s.step(job.Split{Fits: func(j *jobspec.Jobspec) bool {
-		return j.Constraint == nil && j.Request.Counters == "" && slices.ContainsFunc(sizes, func(z api.BranchSize) bool { return branchFits(&j.Request, z) })
-	}})
+	s.fits = func(j *jobspec.Jobspec) bool {
+		return j.Instance == nil && j.Constraint == nil && j.Request.Counters == "" && slices.ContainsFunc(sizes, func(z api.BranchSize) bool { return branchFits(&j.Request, z) })
+	}
+	s.step(job.Split{Fits: s.fits})
 }
 
 func branchFits(r *jobspec.Request, z api.BranchSize) bool {
@@ -200,6 +204,23 @@ func branchFits(r *jobspec.Request, z api.BranchSize) bool {
 		slots = (max(r.TotalSlots(), 1) + z.Nodes - 1) / z.Nodes
 	}
 	return nodes <= z.Nodes && slots*r.Cores <= z.CoresOfNode && slots*r.GPUs <= z.GPUsOfNode
+}
+
+// unfit tells whether a job needs more than a branch has, or had.
+func (s *Service) unfit(id jobspec.ID, spec *job.Spec) bool {
+	return s.fits != nil && !s.fits(spec.Job) && !slices.Contains(s.m.System(), id)
+}
+
+// onBranchUnfit counts the arrays that keep branches away.
+func (s *Service) onBranchUnfit(r *rpc.Request, _ api.Empty) error {
+	n := 0
+	for _, id := range s.m.Arrays() {
+		if _, spec, _, ok := s.m.Row(id); ok && s.unfit(id, spec) {
+			n++
+		}
+	}
+	s.out.Reply(r, api.BranchUnfitRep{Arrays: n})
+	return nil
 }
 
 // onBranchHeld answers with all that a branch holds.

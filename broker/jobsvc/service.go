@@ -55,6 +55,8 @@ type Service struct {
 	children  children
 	tenure    tenure // of a branch
 	delays    []delayed
+	isSplit   bool                        // there are branches
+	fits      func(*jobspec.Jobspec) bool // into one of the branches that there are, or were last
 	stopping  bool
 	keep      bool
 	stopped   bool
@@ -201,6 +203,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.ExecRenew, fromBroker(s.onRenew))
 	case api.BranchHeld.Topic:
 		handle(s, r, api.BranchHeld, fromBroker(s.onBranchHeld))
+	case api.BranchUnfit.Topic:
+		handle(s, r, api.BranchUnfit, fromBroker(s.onBranchUnfit))
 	case api.BranchTold.Topic:
 		handle(s, r, api.BranchTold, fromBroker(s.onBranchTold))
 	case api.Params.Topic:

@@ -20,7 +20,8 @@ func newSplitCmd(e *env) *cobra.Command {
 		Short: "Make branches that run slices of the queue, or do away with them",
 		Long: `A branch is an instance that this one makes for itself, on nodes of its own. It gets slices of the queue and runs them with a scheduler of its
 own, so that many jobs start at a time; all commands go on as if there was one queue. 4 makes four branches, 4x8 makes four with eight below
-each. A job that fits no branch waits until there are none.
+each. For a job that
+fits no branch they make way, and come back when it has ended.
 
 off takes back what has not started, lets the rest end, and gives the nodes back. Without an argument the branches are listed;
 WORK is the cores of what each has been given.

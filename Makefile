@@ -43,7 +43,7 @@ test: build check ## all checks and tests
 .PHONY: test-slurm
 test-slurm: build ## the tests in allocations of a real Slurm, set up on this host (as root, on Debian)
 	@scripts/testdeps.sh
-	go test -count=1 -timeout 10m ./test/slurm -v
+	go test -count=1 -timeout 20m ./test/slurm -v
 
 .PHONY: bench-slurm
 bench-slurm: build ## measure it beside Slurm's own ways to run many tasks (as root, on Debian)

@@ -67,13 +67,14 @@ type startOptions struct {
 const startLong = `Start an instance and run a command in it.
 Inside an allocation of Slurm (in a batch script, in a shell of salloc, or by srun once per node), LSF, PBS or Grid Engine one broker is
 started on each of its nodes, and what was granted is offered, never more. --hosts names hosts that ssh reaches. Processes that mpiexec or
-the like has started become one instance. Else, or with -n, all is on this host. --dry-run says what was found and what would be done.
+the like has started become one instance. In a shell of salloc all is carried to the first node, with terminal, input, signals and
+exit code. Else, or with -n, all is on this host. --dry-run says what was found and what would be done.
 
-On one host brokers are processes of their own, with the host's cores dealt out among them. The command runs here,
+On one host brokers are processes of their own, with the host's cores dealt out among them. The command runs beside the leader,
 with FROND_URI set and frond in its PATH; without a command, a shell if there is a terminal; else the instance works its
 queue off and ends. When the command ends while jobs are active, the instance waits for them (--on-exit).
 
-SIGINT, SIGTERM and SIGHUP are passed to the command, then all is ended in order; a second one hastens. Active jobs are
+SIGINT, SIGTERM and SIGHUP are passed to the command, then all is ended in order; a second one (TERM and HUP: after 2 s) hastens. Active jobs are
 cancelled, but stay in --statedir at SIGTERM and SIGHUP (not with --on-exit=cancel) and with --on-exit=keep.
 Everything that was started ends with the instance: brokers, tasks, and whatever the command left in the background.
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/jobspec"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,4 +72,22 @@ func (s *Store) keepHistory(p *job.HistoryPart) error {
 		return fmt.Errorf("keep history: %w", err)
 	}
 	return nil
+}
+
+// dropHistories removes what jobs that are forgotten have run as instances: branch/ID, and branch/ID.N of later attempts.
+func (s *Store) dropHistories(p *job.Purge) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "branch"))
+	if err != nil || len(entries) == 0 || len(p.Arrays) == 0 {
+		return
+	}
+	gone := make(map[jobspec.ID]bool, len(p.Arrays))
+	for _, id := range p.Arrays {
+		gone[id] = true
+	}
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e.Name(), ".")
+		if id, err := jobspec.ParseID(name); err == nil && gone[id] {
+			os.RemoveAll(filepath.Join(s.dir, "branch", e.Name())) // what stays is found by nobody
+		}
+	}
 }

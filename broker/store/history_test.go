@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/jobspec"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,6 +45,12 @@ func TestTheHistoryOfAnInstanceBelowIsKeptAndRead(t *testing.T) {
 	})
 	require.Equal(t, false, <-ids)
 	h.Close()
+	require.NoError(t, keep(t, s, &job.HistoryPart{Dir: "f3", Name: "x"}))
+	id, err := jobspec.ParseID("f2")
+	require.NoError(t, err)
+	s.dropHistories(&job.Purge{Arrays: []jobspec.ID{id}})
+	require.NoDirExists(t, dir)
+	require.DirExists(t, filepath.Join(s.Dir(), "branch", "f3"))
 	_, err = OpenHistory(t.TempDir())
 	require.ErrorIs(t, err, ErrNoState)
 }

@@ -55,6 +55,7 @@ func (s *Store) turnPurge(t *task, p *job.Purge) {
 		t.done(nil, s.explain(fmt.Errorf("purge: %w", err)))
 		return
 	}
+	s.dropHistories(p)
 	t.done(res, nil)
 }
 

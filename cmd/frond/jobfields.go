@@ -18,7 +18,7 @@ var jobHeaders = map[string]string{
 	"id": "JOBID", "id.dec": "JOBID", "id.f58": "JOBID", "id.f58plain": "JOBID", "id.hex": "JOBID", "id.dothex": "JOBID", "id.kvs": "JOBID",
 	"userid": "UID", "username": "USER", "urgency": "URG", "priority": "PRI",
 	"state": "STATE", "state_single": "S", "status": "STATUS", "status_abbrev": "ST", "name": "NAME", "cwd": "CWD", "queue": "QUEUE",
-	"ntasks": "NTASKS", "ncores": "NCORES", "nnodes": "NNODES", "ranks": "RANKS", "nodelist": "NODELIST",
+	"uri": "URI", "uri.local": "URI", "ntasks": "NTASKS", "ncores": "NCORES", "nnodes": "NNODES", "ranks": "RANKS", "nodelist": "NODELIST",
 	"duration": "DURATION", "expiration": "EXPIRATION", "t_remaining": "T_REMAINING", "runtime": "RUNTIME",
 	"t_submit": "T_SUBMIT", "t_depend": "T_DEPEND", "t_run": "T_RUN", "t_cleanup": "T_CLEANUP", "t_inactive": "T_INACTIVE",
 	"success": "SUCCESS", "result": "RESULT", "result_abbrev": "RS", "waitstatus": "WSTATUS", "returncode": "RC",
@@ -65,6 +65,8 @@ func (j jobView) field(name string) any {
 		return j.annotation(rest)
 	case "user":
 		return j.memo(rest)
+	case "uri":
+		return j.uriField(rest)
 	}
 	if v, ok := j.timeField(name); ok {
 		return v
@@ -73,6 +75,18 @@ func (j jobView) field(name string) any {
 		return v
 	}
 	return j.plainField(name)
+}
+
+// uriField is where a job is reached that is an instance; nil of others.
+func (j jobView) uriField(form string) any {
+	uri := memoURI(j.JobInfo)
+	if uri == "" {
+		return nil
+	}
+	if local, err := localURI(uri); form == "local" && err == nil {
+		return local
+	}
+	return uri
 }
 
 func (j jobView) idField(encoding string) any {

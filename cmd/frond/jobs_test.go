@@ -130,7 +130,7 @@ func TestJobsFormats(t *testing.T) {
 
 func TestEveryFieldHasAValueForSomeJob(t *testing.T) {
 	jobs := fixedJobs()
-	jobs[0].Queue, jobs[0].Cwd, jobs[0].TCleanup, jobs[0].TEstimate = "q", "/c", 1, 3000
+	jobs[0].Queue, jobs[0].Cwd, jobs[0].TCleanup, jobs[0].TEstimate, jobs[0].Memo = "q", "/c", 1, 3000, `{"uri":"ssh://h/x"}`
 	for name := range jobHeaders {
 		found := name == "dependencies" // Frond has none yet
 		for i := range jobs {

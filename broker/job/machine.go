@@ -328,7 +328,11 @@ const idEpoch = 1735689600000
 
 // newID gives an id to a submission of n elements: milliseconds << 24, or the next free one.
 func (m *Machine) newID(n int) jobspec.ID {
-	id := max(jobspec.ID(max(m.clock.UnixMilli()-idEpoch, 0))<<24, m.lastID+1)
+	ms := jobspec.ID(max(m.clock.UnixMilli()-idEpoch, 0)) << 24
+	if m.cfg.Branch { // of what it is made of itself; those of its jobs come from the top, which hardly comes so far within a millisecond
+		ms |= 1 << 23
+	}
+	id := max(ms, m.lastID+1)
 	m.lastID = id
 	if n > 1 {
 		m.lastID += jobspec.ID(n)

@@ -150,7 +150,7 @@ func (m *Machine) onTakeBack(ev TakeBack) {
 			continue
 		}
 		for _, id := range slices.Backward(m.order) {
-			if a := m.arrays[id]; a != nil && int(a.urgency) == u && a.durable && left > 0 {
+			if a := m.arrays[id]; a != nil && int(a.urgency) == u && a.durable && !m.system[id] && left > 0 {
 				left -= m.giveBack(a, left)
 			}
 		}
@@ -219,7 +219,7 @@ func (m *Machine) onListed(ev Listed) {
 		}
 	}
 	for _, id := range slices.Clone(m.order) {
-		if a := m.arrays[id]; a != nil {
+		if a := m.arrays[id]; a != nil && !m.system[id] { // its own branches are not its parent's
 			m.narrow(a, listed[id])
 			m.maybeDone(a)
 		}

@@ -267,7 +267,7 @@ func (m *Machine) resume(r *rank, listed map[RunKey]bool) {
 			m.send(e, p, r)
 		case !listed[e.key()]:
 			m.partLost(e, p, "its start did not arrive", true)
-		case e.fatal() || e.signaled:
+		case e.fatal() || e.signaled || e.follows(p) && e.root().ended:
 			m.kill(e, p, 15, true)
 		}
 	}

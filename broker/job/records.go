@@ -116,6 +116,7 @@ func (m *Machine) partEnded(e *elem, p *part, rec *Record) {
 		m.brokerGone(e, p)
 	case e.arr.spec.Job.Instance != nil:
 		m.endFollowers(e)
+		m.conclude(e, max(rec.Time, e.log.last)) // some may never have been sent
 	case e.signaled:
 	default:
 		m.firstExit(e)

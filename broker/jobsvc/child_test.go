@@ -23,7 +23,7 @@ type childRig struct {
 	items map[int32]api.StartItem
 }
 
-func newChildRig(t *testing.T) *childRig {
+func submitChild(t *testing.T) *childRig {
 	r := &childRig{rig: newRig(t)}
 	r.s.cfg.Version = "1.0"
 	var nodes []resource.Node
@@ -36,7 +36,13 @@ func newChildRig(t *testing.T) *childRig {
 		r.request(api.ExecSync.Topic, api.ExecSyncReq{Rank: rank, UUID: fmt.Sprintf("u%d", rank), Session: 1})
 	}
 	r.id = reply[api.SubmitRep](r.rig, r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(instanceSpec), N: 1, Urgency: 16}}})).IDs[0]
+	return r
+}
+
+func newChildRig(t *testing.T) *childRig {
+	r := submitChild(t)
 	r.start()
+	require.Len(t, r.items, 3)
 	return r
 }
 
@@ -52,7 +58,6 @@ func (r *childRig) start() {
 			r.items[c.Target] = req.Starts[0]
 		}
 	}
-	require.Len(r.t, r.items, 3)
 }
 
 // rendezvous calls as task, with a post if it is the leader.
@@ -199,4 +204,15 @@ func TestAChildThatDoesNotComeUpIsEnded(t *testing.T) {
 	r.now = r.now.Add(time.Hour)
 	r.in(api.Membership{Rank: 0, State: "online", UUID: "u0"})
 	require.Empty(t, r.kills())
+}
+
+func TestAChildEndsThoughABrokerNeverHeardOfIt(t *testing.T) {
+	r := submitChild(t)
+	r.in(api.Membership{Rank: 1, State: "lost", UUID: "u1"})
+	r.start()
+	require.NotContains(t, r.items, int32(1))
+	r.ended(0, 1<<8, 0)
+	r.ended(2, 0, 0)
+	require.Equal(t, int(jobspec.StateInactive), r.job().State)
+	require.Equal(t, 1<<8, r.job().WaitStatus)
 }

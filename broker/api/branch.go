@@ -37,6 +37,8 @@ var (
 	BranchHeld = rpc.Method[BranchHeldReq, BranchHeldRep]{Topic: "job.branch-held", Idempotent: true}
 	// BranchUnfit (for the service "branch") is how many active arrays fit none of the branches that there are, or were last.
 	BranchUnfit = rpc.Method[Empty, BranchUnfitRep]{Topic: "job.branch-unfit", Idempotent: true}
+	// BranchJobs (for the service "branch") lists the unfinished jobs that are branches, of an earlier leader perhaps.
+	BranchJobs = rpc.Method[Empty, BranchJobsRep]{Topic: "job.branch-jobs", Idempotent: true}
 	// BranchTold (for the service "branch") takes a report; answered when it is durable.
 	BranchTold = rpc.Method[BranchReportReq, Empty]{Topic: "job.branch-told", Idempotent: true}
 )
@@ -193,6 +195,16 @@ type (
 	// BranchSplitReq says how many branches, and how many each of them has, and so on.
 	BranchSplitReq struct {
 		Widths []int `msgpack:"widths"`
+	}
+	// BranchJobsRep has them.
+	BranchJobsRep struct {
+		Jobs []BranchJob `msgpack:"jobs"`
+	}
+	// BranchJob is one.
+	BranchJob struct {
+		ID    jobspec.ID `msgpack:"id"`
+		Name  string     `msgpack:"name"`
+		Nodes int        `msgpack:"nodes"`
 	}
 	// BranchUnfitRep has the number.
 	BranchUnfitRep struct {

@@ -56,10 +56,59 @@ func (s *Service) nodesKnown(n api.NodesChanged) {
 	}
 	if len(s.cfg.Make.Split) > 0 && !s.split.at && len(s.split.nodes) >= s.cfg.Make.Size {
 		s.split.at = true
-		if err := s.makeBranches(s.cfg.Make.Split); err != nil {
-			s.out.Log("error", "no branches are made", "err", err)
-		}
+		s.adopt(func() {
+			if len(s.links) > 0 {
+				return
+			}
+			if err := s.makeBranches(s.cfg.Make.Split); err != nil {
+				s.out.Log("error", "no branches are made", "err", err)
+			}
+		})
+	} else if !s.split.at && len(s.split.nodes) >= s.cfg.Make.Size {
+		s.split.at = true
+		s.adopt(func() {})
 	}
+}
+
+// adopt takes over the branches of the leader before, whose jobs have been taken over, too.
+func (s *Service) adopt(then func()) {
+	s.out.Call(reactor.Call{Topic: api.BranchJobs.Topic, Target: wire.Any, Body: api.Empty{}, Key: func(r *rpc.Response) {
+		rep, err := api.BranchJobs.DecodeReply(r)
+		if err != nil {
+			s.out.Log("error", "job does not tell what branches there are", "err", err)
+			return
+		}
+		var sizes []api.BranchSize
+		for _, j := range rep.Jobs {
+			path := strings.TrimPrefix(j.Name, "branch-")
+			i, err := strconv.Atoi(path[strings.LastIndexByte(path, '.')+1:])
+			if err != nil || s.links[i] != nil {
+				continue
+			}
+			l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: j.Nodes, since: s.now, made: true, path: path, job: j.ID, key: j.ID.String()}
+			s.links[i] = l
+			size := s.leastNode()
+			size.Nodes = j.Nodes
+			sizes = append(sizes, size)
+			s.watch(l)
+		}
+		if len(sizes) > 0 {
+			if s.split.widths = s.cfg.Make.Split; len(s.split.widths) == 0 || s.split.widths[0] != len(sizes) {
+				s.split.widths = []int{len(sizes)}
+			}
+			s.out.Notify("job", api.BranchFits{Sizes: sizes})
+		}
+		then()
+	}})
+}
+
+// leastNode is what every node has.
+func (s *Service) leastNode() api.BranchSize {
+	least := api.BranchSize{CoresOfNode: 1 << 30, GPUsOfNode: 1 << 30}
+	for _, z := range s.split.nodes {
+		least.CoresOfNode, least.GPUsOfNode = min(least.CoresOfNode, z.CoresOfNode), min(least.GPUsOfNode, z.GPUsOfNode)
+	}
+	return least
 }
 
 // CheckWidths says what is wrong with the widths of a tree of branches over so many nodes; nil = nothing.
@@ -128,10 +177,7 @@ func (s *Service) makeBranches(widths []int) error {
 	}
 	s.split.widths, s.split.back, s.split.poll = widths, nil, time.Time{}
 	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
-	least := api.BranchSize{CoresOfNode: 1 << 30, GPUsOfNode: 1 << 30}
-	for _, z := range s.split.nodes {
-		least.CoresOfNode, least.GPUsOfNode = min(least.CoresOfNode, z.CoresOfNode), min(least.GPUsOfNode, z.GPUsOfNode)
-	}
+	least := s.leastNode()
 	var sizes []api.BranchSize
 	for i := range widths[0] {
 		l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: n, since: s.now, made: true, path: strconv.Itoa(i)}

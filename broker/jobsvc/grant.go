@@ -211,6 +211,18 @@ func (s *Service) unfit(id jobspec.ID, spec *job.Spec) bool {
 	return s.fits != nil && !s.fits(spec.Job) && !slices.Contains(s.m.System(), id)
 }
 
+// onBranchJobs lists the jobs that are branches.
+func (s *Service) onBranchJobs(r *rpc.Request, _ api.Empty) error {
+	rep := api.BranchJobsRep{}
+	for _, id := range s.m.System() {
+		if row, spec, _, ok := s.m.Row(id); ok {
+			rep.Jobs = append(rep.Jobs, api.BranchJob{ID: id, Name: row.Name, Nodes: spec.Job.Request.Nodes})
+		}
+	}
+	s.out.Reply(r, rep)
+	return nil
+}
+
 // onBranchUnfit counts the arrays that keep branches away.
 func (s *Service) onBranchUnfit(r *rpc.Request, _ api.Empty) error {
 	n := 0

@@ -205,6 +205,8 @@ func (s *Service) onRequest(r *rpc.Request) {
 		handle(s, r, api.BranchHeld, fromBroker(s.onBranchHeld))
 	case api.BranchUnfit.Topic:
 		handle(s, r, api.BranchUnfit, fromBroker(s.onBranchUnfit))
+	case api.BranchJobs.Topic:
+		handle(s, r, api.BranchJobs, fromBroker(s.onBranchJobs))
 	case api.BranchTold.Topic:
 		handle(s, r, api.BranchTold, fromBroker(s.onBranchTold))
 	case api.Params.Topic:

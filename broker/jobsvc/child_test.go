@@ -211,8 +211,8 @@ func TestAChildEndsThoughABrokerNeverHeardOfIt(t *testing.T) {
 	r.in(api.Membership{Rank: 1, State: "lost", UUID: "u1"})
 	r.start()
 	require.NotContains(t, r.items, int32(1))
-	r.ended(0, 1<<8, 0)
 	r.ended(2, 0, 0)
+	r.ended(0, 1<<8, 0)
 	require.Equal(t, int(jobspec.StateInactive), r.job().State)
 	require.Equal(t, 1<<8, r.job().WaitStatus)
 }

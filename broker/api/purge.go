@@ -11,11 +11,11 @@ var Purge = rpc.Method[PurgeReq, PurgeRep]{Topic: "job.purge", Idempotent: true}
 
 type (
 	// PurgeReq names jobs and arrays, or says which: those that ended AgeLimit seconds ago or before, and the oldest until at most NumLimit
-	// elements that have ended are left; negative = no such limit. Without Force the elements are counted only.
+	// elements that have ended are left; nil = no such limit, and an error if nothing is said at all. Without Force the elements are counted only.
 	PurgeReq struct {
 		IDs      []jobspec.ID `msgpack:"ids"`
-		AgeLimit float64      `msgpack:"age_limit"`
-		NumLimit int          `msgpack:"num_limit"`
+		AgeLimit *float64     `msgpack:"age_limit"`
+		NumLimit *int         `msgpack:"num_limit"`
 		Force    bool         `msgpack:"force"`
 		Batch    int          `msgpack:"batch"`           // jobs and arrays to purge in one call, 0 = a default
 		After    *PurgeAfter  `msgpack:"after,omitempty"` // PurgeRep.Next of the call before

@@ -54,19 +54,25 @@ type selection struct {
 
 func (s *Service) onPurge(r *rpc.Request, req api.PurgeReq) error {
 	switch {
-	case req.AgeLimit != req.AgeLimit || req.Batch < 0:
-		return wire.Errorf(wire.Invalid, "purge: the age is no number, or the batch is negative")
+	case req.Batch < 0:
+		return wire.Errorf(wire.Invalid, "purge: a batch of %d", req.Batch)
 	case len(req.IDs) > 0:
 		s.purgeIDs(r, &req)
 		return nil
+	case req.AgeLimit == nil && req.NumLimit == nil:
+		return wire.Errorf(wire.Invalid, "purge: neither ids nor limits are given")
+	case req.AgeLimit != nil && !(*req.AgeLimit >= 0):
+		return wire.Errorf(wire.Invalid, "purge: an age of %v", *req.AgeLimit)
+	case req.NumLimit != nil && *req.NumLimit < 0:
+		return wire.Errorf(wire.Invalid, "purge: a limit of %d elements", *req.NumLimit)
 	}
 	sel := selection{before: -1, excess: 0, batch: req.Batch}
-	if req.AgeLimit >= 0 {
-		sel.before = float64(s.now.UnixNano())/1e9 - req.AgeLimit
+	if req.AgeLimit != nil {
+		sel.before = float64(s.now.UnixNano())/1e9 - *req.AgeLimit
 	}
 	inactive := s.m.Totals().Inactive
-	if req.NumLimit >= 0 {
-		sel.excess = max(0, inactive-req.NumLimit)
+	if req.NumLimit != nil {
+		sel.excess = max(0, inactive-*req.NumLimit)
 	}
 	if req.After != nil {
 		sel.after = job.EndPos(*req.After)

@@ -76,7 +76,7 @@ func (o *jobPurgeOptions) run(ctx context.Context, e *env, args []string) error 
 }
 
 func (o *jobPurgeOptions) request(e *env, args []string) (req api.PurgeReq, err error) {
-	req = api.PurgeReq{AgeLimit: -1, NumLimit: o.num, Force: o.force, Batch: o.batch}
+	req = api.PurgeReq{Force: o.force, Batch: o.batch}
 	limits := o.age != "" || o.num >= 0
 	switch {
 	case o.num < -1:
@@ -89,9 +89,14 @@ func (o *jobPurgeOptions) request(e *env, args []string) (req api.PurgeReq, err 
 		return req, errors.New("say what to purge: --age-limit=FSD, --num-limit=N (0 = all that has ended), or ids")
 	}
 	if o.age != "" {
-		if req.AgeLimit, err = jobspec.ParseFSD(o.age); err != nil {
+		age, err := jobspec.ParseFSD(o.age)
+		if err != nil {
 			return req, fmt.Errorf("--age-limit: %w", err)
 		}
+		req.AgeLimit = &age
+	}
+	if o.num >= 0 {
+		req.NumLimit = &o.num
 	}
 	return req, nil
 }

@@ -206,9 +206,9 @@ func branchFits(r *jobspec.Request, z api.BranchSize) bool {
 	return nodes <= z.Nodes && slots*r.Cores <= z.CoresOfNode && slots*r.GPUs <= z.GPUsOfNode
 }
 
-// unfit tells whether a job needs more than a branch has, or had.
+// unfit tells whether a job needs more than a branch has, or had, or is to run here.
 func (s *Service) unfit(id jobspec.ID, spec *job.Spec) bool {
-	return s.fits != nil && !s.fits(spec.Job) && !slices.Contains(s.m.System(), id)
+	return s.fits != nil && (!s.fits(spec.Job) || s.m.Here(id)) && !slices.Contains(s.m.System(), id)
 }
 
 // onBranchJobs lists the jobs that are branches.

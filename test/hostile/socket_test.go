@@ -228,7 +228,7 @@ func methods(t *testing.T) []string {
 }
 
 // deaf are the methods whose request has no fields: they do not look at it.
-var deaf = []string{api.AttrList.Topic, api.Stats.Topic, api.OverlayStatus.Topic, api.ResourceBarrier.Topic, api.ResourceStatus.Topic, api.SchedUsage.Topic}
+var deaf = []string{api.AttrList.Topic, api.BranchStatus.Topic, api.Stats.Topic, api.OverlayStatus.Topic, api.ResourceBarrier.Topic, api.ResourceStatus.Topic, api.SchedUsage.Topic}
 
 func badRequests(t *testing.T, in *instance) {
 	garbage := map[string]string{

@@ -73,6 +73,10 @@ man: build ## write manual pages to bin/man/man1 and completions for bash, zsh a
 bench: build ## measure it on this machine against bare processes (ARGS=… are passed on)
 	go run ./test/bench $(ARGS)
 
+.PHONY: bench-split
+bench-split: build ## measure one queue over trees of branches, and compute it for 100,000 nodes (ARGS=… are passed on)
+	go run ./test/bench -only split,children $(ARGS)
+
 .PHONY: sim
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
 	SEEDS=$(SEEDS) GOGC=300 GOMEMLIMIT=8GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v

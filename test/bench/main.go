@@ -14,7 +14,7 @@ import (
 // row is one line of the table.
 type row struct {
 	what     string
-	kind     string // real, mock, or - where no job runs
+	kind     string // real, mock, computed from the rows above, or - where no job runs
 	value    float64
 	unit     string
 	base     float64 // the yardstick of the same run, in unit or as baseWhat says
@@ -54,8 +54,10 @@ func (r row) percent(limit float64) float64 {
 
 // section measures some rows.
 type section struct {
-	name string
-	run  func(context.Context, *bench) ([]row, error)
+	name  string
+	run   func(context.Context, *bench) ([]row, error)
+	apart bool   // only when it is named
+	note  string // below the table
 }
 
 // bench is what the sections share.
@@ -67,7 +69,7 @@ type bench struct {
 
 func main() {
 	frond := flag.String("frond", "bin/frond", "binary under test")
-	only := flag.String("only", "", "comma list of sections: real,mock,submit,sched,start,children,rtt,kvs,commands,parallel")
+	only := flag.String("only", "", "comma list of sections: real,mock,submit,sched,start,children,rtt,kvs,commands,parallel, and split, which is not run otherwise")
 	jobs := flag.Int("jobs", 4000, "real jobs")
 	mock := flag.Int("mock", 1000000, "jobs of the large mock runs")
 	flag.Parse()
@@ -79,10 +81,13 @@ func main() {
 }
 
 func (b *bench) all(ctx context.Context, only string) error {
-	sections := []section{{"real", realRows}, {"mock", mockRows}, {"submit", submitRows}, {"sched", schedRows}, {"start", startRows}, {"children", childRows}, {"rtt", rttRows}, {"kvs", kvsRows}, {"commands", commandRows}, {"parallel", parallelRows}}
+	sections := []section{{name: "real", run: realRows}, {name: "mock", run: mockRows}, {name: "submit", run: submitRows}, {name: "sched", run: schedRows},
+		{name: "start", run: startRows}, {name: "split", run: splitRows, apart: true, note: splitNote}, {name: "children", run: childRows}, {name: "rtt", run: rttRows},
+		{name: "kvs", run: kvsRows}, {name: "commands", run: commandRows}, {name: "parallel", run: parallelRows}}
+	notes := ""
 	var rows []row
 	for _, s := range sections {
-		if only != "" && !strings.Contains(","+only+",", ","+s.name+",") {
+		if named := strings.Contains(","+only+",", ","+s.name+","); !named && (only != "" || s.apart) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s …\n", s.name)
@@ -91,8 +96,13 @@ func (b *bench) all(ctx context.Context, only string) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		rows = append(rows, got...)
+		notes += s.note
 	}
-	return print(rows)
+	if err := print(rows); err != nil {
+		return err
+	}
+	_, err := fmt.Print(notes)
+	return err
 }
 
 func print(rows []row) error {

@@ -20,6 +20,8 @@ import (
 const (
 	splitNodes = 16
 	splitMock  = 200000 // at most
+	mockCores  = 64     // of a node
+	realCores  = 1
 )
 
 // splits are the trees that are compared; the first has no branches.
@@ -45,8 +47,8 @@ func splitRows(ctx context.Context, b *bench) ([]row, error) {
 	var rows []row
 	runs := make(map[string]splitRun) // of mock jobs, by what rows call the tree
 	for _, load := range []splitLoad{
-		{"mock", 64, mock, api.SubmitItem{Spec: spec("0.001s", "true"), N: mock, Urgency: 16}},
-		{"real", 1, b.jobs, api.SubmitItem{Spec: spec("", "true"), Env: 1, N: b.jobs, Urgency: 16}},
+		{"mock", mockCores, mock, api.SubmitItem{Spec: spec("0.001s", "true"), N: mock, Urgency: 16}},
+		{"real", realCores, b.jobs, api.SubmitItem{Spec: spec("", "true"), Env: 1, N: b.jobs, Urgency: 16}},
 	} {
 		var flat splitRun
 		var rates, costs []row
@@ -283,7 +285,8 @@ func modelRows(runs map[string]splitRun) (rows []row) {
 }
 
 // splitNote is printed below the table.
-var splitNote = fmt.Sprintf(`mock, real: measured on %d brokers of this host, all on its cores; a leader's CPU is getrusage of its process, divided by the jobs of the run.
+var splitNote = fmt.Sprintf(`mock, real: measured, all on this host's cores: %d brokers, each with a node, and those that branches start on their nodes. A node has %d made-up
+cores, for real jobs %d. A leader's CPU is getrusage of its process during the run, its branches' leaders and its jobs not included.
 computed: no job was run. Jobs of %g s on nodes of %d cores, at most %d branches a leader. jobs/s = min(room on the nodes, leaders / CPU a job of
 each level); a leader has a core to itself. CPU a job is that of the mock runs above: flat, --split 4, --split 4x4 for 1, 2, 3 levels.
-`, splitNodes, modelJob, modelCores, modelWidth)
+`, splitNodes, mockCores, realCores, modelJob, modelCores, modelWidth)

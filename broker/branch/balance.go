@@ -266,16 +266,6 @@ func (b *Balance) Hungry() bool {
 	return false
 }
 
-// Wanting is how many cores there are work for in a branch: what it lacks of its parent.
-func (b *Balance) Wanting() (cores int) {
-	for _, s := range b.sides {
-		if s.up {
-			cores += max(0, s.low()-s.load)
-		}
-	}
-	return cores
-}
-
 // Check returns the first broken invariant.
 func (b *Balance) Check() error {
 	asking := 0

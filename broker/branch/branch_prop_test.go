@@ -73,7 +73,7 @@ func TestAnElementHasOneHolder(t *testing.T) {
 				for id := jobspec.ID(1); id <= 3; id++ { // what has ended, or come back
 					for i := range 41 {
 						if _, held := model[key{id, i}]; !held {
-							again.Strike(Share{id, idset.Of(i)})
+							again.take(id, idset.Of(i), func(*holding) bool { return true })
 						}
 					}
 				}

@@ -73,9 +73,6 @@ func (l *Ledger) Settle(branch int, s Share) []Part {
 	return l.take(s.Array, s.Elements, func(h *holding) bool { return h.branch == branch })
 }
 
-// Strike takes elements out whoever holds them.
-func (l *Ledger) Strike(s Share) { l.take(s.Array, s.Elements, func(*holding) bool { return true }) }
-
 func (l *Ledger) take(array jobspec.ID, set idset.Set, of func(*holding) bool) (parts []Part) {
 	list, ok := l.arrays[array]
 	if !ok {

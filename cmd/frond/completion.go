@@ -95,8 +95,8 @@ func completeQueueIn(cmd *cobra.Command, queues cobra.CompletionFunc) {
 // completionLimit is how long a person with a finger on the tab key is made to wait.
 const completionLimit = 2 * time.Second
 
-// completeIDs lists ids of jobs in the spelling that was begun.
-func (e *env) completeIDs(typed string, active bool) []string {
+// quickly calls ask with a connection to the instance, if there is one.
+func (e *env) quickly(ask func(ctx context.Context, c *client.Client) []string) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), completionLimit)
 	defer cancel()
 	uri, err := e.uri()
@@ -108,6 +108,15 @@ func (e *env) completeIDs(typed string, active bool) []string {
 		return nil
 	}
 	defer c.Close()
+	return ask(ctx, c)
+}
+
+// completeIDs lists ids of jobs in the spelling that was begun.
+func (e *env) completeIDs(typed string, active bool) []string {
+	return e.quickly(func(ctx context.Context, c *client.Client) []string { return e.idsOf(ctx, c, typed, active) })
+}
+
+func (e *env) idsOf(ctx context.Context, c *client.Client, typed string, active bool) []string {
 	req := api.ListReq{Max: 200, Collapse: true}
 	if active {
 		req.States = int(jobspec.StatesActive)
@@ -135,28 +144,19 @@ func (e *env) completeIDs(typed string, active bool) []string {
 }
 
 // completeQueues lists the names of the queues.
-func (e *env) completeQueues() (list []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), completionLimit)
-	defer cancel()
-	uri, err := e.uri()
-	if err != nil {
-		return nil
-	}
-	c, err := e.dial(ctx, uri)
-	if err != nil {
-		return nil
-	}
-	defer c.Close()
-	rep, err := client.Call(ctx, c, api.Queues, api.Empty{})
-	if err != nil {
-		return nil
-	}
-	for i := range rep.Queues {
-		if name := rep.Queues[i].Name; name != "" {
-			list = append(list, name)
+func (e *env) completeQueues() []string {
+	return e.quickly(func(ctx context.Context, c *client.Client) (list []string) {
+		rep, err := client.Call(ctx, c, api.Queues, api.Empty{})
+		if err != nil {
+			return nil
 		}
-	}
-	return list
+		for i := range rep.Queues {
+			if name := rep.Queues[i].Name; name != "" {
+				list = append(list, name)
+			}
+		}
+		return list
+	})
 }
 
 // completeInstances lists the names of instances that may be alive.

@@ -175,8 +175,10 @@ func fileSize(path string) int64 {
 }
 
 // tryCopy copies a running store as a crash at one moment would leave it: it fails if the WAL was begun anew meanwhile. It returns
-// how much of the WAL had gone into the database file at most (sqlite.org/walformat.html: nBackfill at byte 96 of the shm file, a
-// frame is 24 bytes and a page).
+// how much of the WAL may have gone into the database file, also by a checkpoint that is at it: that much was synced before
+// (sqlite.org/walformat.html: nBackfillAttempted at byte 128 of the shm file, a frame is 24 bytes and a page). A WAL is begun anew
+// in the shm file first, where this is 0 from then on, and in its own header with its first frame: so the salts of both must agree
+// (bytes 32 and 16).
 func tryCopy(from, to string) (backfilled int64, ok bool) {
 	header := func(dir string) []byte {
 		data, _ := os.ReadFile(filepath.Join(dir, dbName+"-wal"))
@@ -185,8 +187,8 @@ func tryCopy(from, to string) (backfilled int64, ok bool) {
 	before := header(from)
 	copyState(from, to)
 	shm, err := os.ReadFile(filepath.Join(from, dbName+"-shm"))
-	if err != nil || len(shm) < 100 || len(before) < 32 || !bytes.Equal(before, header(from)) || !bytes.Equal(before, header(to)) {
+	if err != nil || len(shm) < 132 || len(before) < 32 || !bytes.Equal(shm[32:40], before[16:24]) || !bytes.Equal(before, header(from)) || !bytes.Equal(before, header(to)) {
 		return 0, false
 	}
-	return 32 + int64(binary.NativeEndian.Uint32(shm[96:]))*(24+4096), true
+	return 32 + int64(binary.NativeEndian.Uint32(shm[128:]))*(24+4096), true
 }

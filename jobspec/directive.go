@@ -90,7 +90,7 @@ func (d *directives) plain(n int, line string) error {
 func (d *directives) line(n int, body string) error {
 	trimmed := strings.TrimRight(body, " \t")
 	for _, q := range []string{`"""`, `'''`} {
-		if strings.HasSuffix(trimmed, q) && strings.Count(trimmed, q) == 1 {
+		if strings.HasSuffix(trimmed, q) && strings.Count(trimmed, q)%2 == 1 {
 			d.quote, d.quoteLine, d.head = q, n, strings.TrimSuffix(trimmed, q)
 			d.indent = body[:len(body)-len(strings.TrimLeft(body, " \t"))]
 			d.text.Reset()

@@ -20,6 +20,7 @@ func TestDirectives(t *testing.T) {
 		"quotes":                       {`#frond: -S 'a="b c"' --x="1 # \" 2" y\ z` + "\n", []string{"-S", `a="b c"`, `--x=1 # " 2`, "y z"}},
 		"three quotes on a line":       {`#frond: --x="""a "b" 'c'""" -q z`, []string{`--x=a "b" 'c'`, "-q", "z"}},
 		"a text of several lines":      {"#FLUX: --conf=\"\"\"\n#FLUX: [resource]\n#FLUX:   exclude = \"0\"\n#FLUX: \"\"\"\ntrue", []string{"--conf=[resource]\n  exclude = \"0\"\n"}},
+		"a text after a quoted word":   {"#FLUX: --y=\"\"\"a b\"\"\" --x=\"\"\"\n#FLUX: c\n#FLUX: \"\"\"\n", []string{"--y=a b", "--x=c\n"}},
 		"nothing in it":                {"#frond:   # only a comment\n#frond:\n", nil},
 		"lines of Windows":             {"#!/bin/sh\r\n#frond: -n3\r\n", []string{"-n3"}},
 		"a word of it far below":       {"#!/bin/sh\n#frond: -n3\necho\n# see frond: it is\n", []string{"-n3"}},

@@ -37,7 +37,7 @@ Exit codes: the command's (128 + the signal for a signal); 1 when the instance c
 	f := cmd.Flags()
 	o.nestOptions.add(f)
 	f.BoolVar(&o.bg, "bg", false, "in the background: print the id when the instance is there")
-	f.BoolVar(&o.history, "keep-history", false, "what ran in the instance can be seen when it has ended (frond jobs -R)")
+	o.keepHistory(f, false)
 	return cmd
 }
 

@@ -50,7 +50,7 @@ Exit codes: 0 when submitted, 1 when not.`,
 func (o *batchCmd) flags(f *pflag.FlagSet) {
 	o.nestOptions.add(f)
 	f.BoolVar(&o.wrap, "wrap", false, "the command line is the script, for sh")
-	f.BoolVar(&o.history, "keep-history", true, "what ran in the instance can be seen when it has ended (frond jobs -R)")
+	o.keepHistory(f, true)
 	f.BoolVar(&o.json, "json", false, "print the id as JSON: {\"ids\": […]}")
 }
 
@@ -141,6 +141,9 @@ func (s *batchScript) check() error {
 			what = "is no script (a program goes with --wrap)"
 		}
 		return fmt.Errorf("%s %s", s.from, what)
+	}
+	if line, _, _ := strings.Cut(string(s.text), "\n"); strings.HasSuffix(line, "\r") {
+		return fmt.Errorf("%s: its lines end as on Windows (CR LF), so its interpreter would not be found: dos2unix, or sed -i 's/\\r$//', mends it", s.from)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/frond-hpc/frond/config"
@@ -17,7 +18,7 @@ type nestOptions struct {
 	submitOptions
 	confs      []string
 	brokerOpts []string
-	history    bool
+	history    yesNo
 }
 
 func (o *nestOptions) add(f *pflag.FlagSet) {
@@ -35,6 +36,34 @@ func (o *nestOptions) add(f *pflag.FlagSet) {
 	o.addJob(f)
 	f.StringArrayVar(&o.confs, "conf", nil, "configuration of the instance: a `FILE`, KEY=VALUE, or TOML itself in several lines; may be repeated")
 	f.StringArrayVar(&o.brokerOpts, "broker-opts", nil, "`OPTIONS` of frond start for the instance, separated by commas: --policy=fcfs,--on-exit=cancel; may be repeated")
+}
+
+// keepHistory adds the option that decides whether what ran in the instance stays to be seen.
+func (o *nestOptions) keepHistory(f *pflag.FlagSet, otherwise bool) {
+	o.history = yesNo(otherwise)
+	f.Var(&o.history, "keep-history", "what ran in the instance can be seen when it has ended (frond jobs -R); =no: it cannot")
+	f.Lookup("keep-history").NoOptDefVal = "yes"
+}
+
+// yesNo is the value of an option that stands alone, for yes, or says which.
+type yesNo bool
+
+func (y *yesNo) Type() string   { return "bool" }
+func (y *yesNo) String() string { return strconv.FormatBool(bool(*y)) }
+
+func (y *yesNo) Set(text string) error {
+	v, err := strconv.ParseBool(text)
+	switch text {
+	case "yes":
+		v, err = true, nil
+	case "no":
+		v, err = false, nil
+	}
+	if err != nil {
+		return errors.New("use yes or no")
+	}
+	*y = yesNo(v)
+	return nil
 }
 
 // nest makes the job of o an instance that runs command, which may be empty.

@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -55,8 +56,11 @@ func (o *proxyCmd) run(ctx context.Context, e *env, args []string) error {
 		argv = []string{shell(e)}
 	}
 	path, err := exec.LookPath(argv[0])
-	if err != nil && !filepath.IsAbs(path) {
-		return &exitError{127, fmt.Errorf("%s: no such command", argv[0])}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return commandError(argv[0], fmt.Errorf("%s: %w", argv[0], syscall.EACCES))
+	case err != nil:
+		return commandError(argv[0], syscall.ENOENT)
 	}
 	if o.nohup {
 		signal.Ignore(syscall.SIGHUP)
@@ -67,5 +71,5 @@ func (o *proxyCmd) run(ctx context.Context, e *env, args []string) error {
 			environ = append(environ, kv)
 		}
 	}
-	return &exitError{126, fmt.Errorf("%s: %w", argv[0], syscall.Exec(path, argv, programEnviron(environ, uri)))}
+	return commandError(argv[0], fmt.Errorf("%s: %w", argv[0], syscall.Exec(path, argv, programEnviron(environ, uri))))
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,11 +47,31 @@ func (s *supervisor) runProgram() {
 func commandError(name string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT):
-		return &exitError{127, fmt.Errorf("%s: no such command", name)}
+		return &exitError{127, fmt.Errorf("%s: %s", name, whatIsMissing(name))}
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOEXEC):
 		return &exitError{126, fmt.Errorf("%s: cannot be executed: %w", name, errors.Unwrap(err))}
 	}
 	return &exitError{126, err}
+}
+
+// whatIsMissing says why a command is not found: it may be there, but not what its first line names.
+func whatIsMissing(name string) string {
+	f, err := os.Open(name)
+	if err != nil || !strings.Contains(name, "/") {
+		return "no such command"
+	}
+	defer f.Close()
+	head := make([]byte, 256)
+	n, _ := io.ReadFull(f, head)
+	line, _, _ := strings.Cut(string(head[:n]), "\n")
+	line, isScript := strings.CutPrefix(line, "#!")
+	if interpreter := strings.Fields(strings.TrimRight(line, "\r")); isScript && len(interpreter) > 0 {
+		if strings.HasSuffix(line, "\r") {
+			return "its lines end as on Windows (CR LF), so its interpreter is not found"
+		}
+		return fmt.Sprintf("its interpreter %s is not there", interpreter[0])
+	}
+	return "what it needs to be started (an interpreter or loader) is not there"
 }
 
 func shell(e *env) string {

@@ -51,14 +51,14 @@ func (o *topOptions) run(ctx context.Context, e *env, args []string) error {
 	defer cancel()
 	src := &topClient{ctx: ctx, e: e, queue: o.queue}
 	defer src.close()
-	m := newTopModel(src, uri, e.asciiIDs(), e.useColor(e.stdout))
+	m := newTopModel(src, uri, e.asciiIDs())
 	if o.once {
 		data, err := src.look(uri)
 		if err != nil {
 			return err
 		}
 		m.width, m.height = 100, len(data.jobs)+topHead+1
-		next, _ := m.Update(topLooked{uri: uri, data: data})
+		next, _ := m.Update(topLooked{data: data})
 		_, err = fmt.Fprint(e.stdout, next.View())
 		return err
 	}

@@ -59,7 +59,7 @@ func press(t *testing.T, m tea.Model, key tea.KeyMsg) tea.Model {
 
 func TestTheScreenOfTop(t *testing.T) {
 	src := &fakeTop{at: time.Unix(1100, 0), done: 5}
-	var m tea.Model = newTopModel(src, "top", true, false)
+	var m tea.Model = newTopModel(src, "top", true)
 	require.Contains(t, m.View(), "…")
 	m, cmd := m.Update(m.Init()())
 	require.NotNil(t, cmd, "it asks again")
@@ -83,8 +83,13 @@ func TestTheScreenOfTop(t *testing.T) {
 	require.Contains(t, m.View(), "deep")
 	require.NotContains(t, m.View(), "plain")
 	require.True(t, strings.HasPrefix(m.View(), jobspec.ID(2).F58Plain()), "the path stands there")
-	m, _ = m.Update(topLooked{uri: "top", err: errors.New("late")})
+	m, cmd = m.Update(topLooked{visit: 0, err: errors.New("late")})
 	require.Contains(t, m.View(), "deep", "an answer of the instance before")
+	require.Nil(t, cmd)
+	_, cmd = m.Update(topTick{visit: 0})
+	require.Nil(t, cmd, "its clock has stopped: else each way down and up would add one")
+	_, cmd = m.Update(topTick{visit: 1})
+	require.NotNil(t, cmd)
 	m = press(t, m, tea.KeyMsg{Type: tea.KeyBackspace})
 	require.Contains(t, m.View(), "plain")
 
@@ -97,7 +102,7 @@ func TestTheScreenOfTop(t *testing.T) {
 }
 
 func TestTheScreenOfTopFitsTheTerminal(t *testing.T) {
-	var m tea.Model = newTopModel(&fakeTop{at: time.Unix(1100, 0)}, "top", true, false)
+	var m tea.Model = newTopModel(&fakeTop{at: time.Unix(1100, 0)}, "top", true)
 	m, _ = m.Update(m.Init()())
 	m, _ = m.Update(tea.WindowSizeMsg{Width: 20, Height: 7})
 	lines := strings.Split(strings.TrimRight(m.View(), "\n"), "\n")

@@ -19,8 +19,9 @@ type topModel struct {
 	rate          float64    // jobs that end in a second
 	err           string
 	chosen        int // job
+	visit         int // counts entries into instances, so that what was asked before the last one is told apart
 	width, height int
-	ascii, color  bool
+	ascii         bool
 }
 
 // topLevel is an instance on the way down.
@@ -28,11 +29,11 @@ type topLevel struct{ uri, title string }
 
 // Messages of the screen, beside keys and sizes.
 type (
-	topTick   struct{}
+	topTick   struct{ visit int }
 	topLooked struct {
-		uri  string
-		data *topData
-		err  error
+		visit int
+		data  *topData
+		err   error
 	}
 	topInto struct {
 		level topLevel
@@ -43,8 +44,8 @@ type (
 // topEvery is how often the instance is asked.
 const topEvery = time.Second
 
-func newTopModel(src topSource, uri string, ascii, color bool) topModel {
-	return topModel{src: src, levels: []topLevel{{uri: uri}}, width: 80, height: 24, ascii: ascii, color: color}
+func newTopModel(src topSource, uri string, ascii bool) topModel {
+	return topModel{src: src, levels: []topLevel{{uri: uri}}, width: 80, height: 24, ascii: ascii}
 }
 
 // Init implements tea.Model.
@@ -53,10 +54,10 @@ func (m topModel) Init() tea.Cmd { return m.look() }
 func (m topModel) here() topLevel { return m.levels[len(m.levels)-1] }
 
 func (m topModel) look() tea.Cmd {
-	src, uri := m.src, m.here().uri
+	src, uri, visit := m.src, m.here().uri, m.visit
 	return func() tea.Msg {
 		data, err := src.look(uri)
-		return topLooked{uri, data, err}
+		return topLooked{visit, data, err}
 	}
 }
 
@@ -68,7 +69,9 @@ func (m topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.KeyMsg:
 		return m.key(msg.String())
 	case topTick:
-		return m, m.look()
+		if msg.visit == m.visit {
+			return m, m.look()
+		}
 	case topLooked:
 		return m.looked(msg)
 	case topInto:
@@ -85,14 +88,15 @@ func (m topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // enter begins to show another instance.
 func (m topModel) enter() (tea.Model, tea.Cmd) {
 	m.data, m.rate, m.err, m.chosen = nil, 0, "", 0
+	m.visit++
 	return m, m.look()
 }
 
 func (m topModel) looked(msg topLooked) (tea.Model, tea.Cmd) {
-	if msg.uri != m.here().uri {
+	if msg.visit != m.visit {
 		return m, nil // it has been left
 	}
-	tick := tea.Tick(topEvery, func(time.Time) tea.Msg { return topTick{} })
+	tick := tea.Tick(topEvery, func(time.Time) tea.Msg { return topTick{msg.visit} })
 	if msg.err != nil {
 		m.err = msg.err.Error()
 		return m, tick

@@ -55,7 +55,7 @@ func old(t *testing.T, c *cluster) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(bin+".go", []byte(changed), 0o644))
 	require.NoError(t, os.WriteFile(bin+".json", []byte(`{"Replace":{"`+wire+`":"`+bin+`.go"}}`), 0o644))
-	built, err := exec.Command("go", "build", "-overlay", bin+".json", "-o", bin, "github.com/frond-hpc/frond/cmd/frond").CombinedOutput()
+	built, err := exec.Command("go", "build", "-trimpath", "-overlay", bin+".json", "-o", bin, "github.com/frond-hpc/frond/cmd/frond").CombinedOutput()
 	require.NoError(t, err, "%s", built)
 	c.mount(2, filepath.Join(harness.BinDir(), "frond"), "--bind "+bin)
 	out := c.finish("old", c.batch("old", "--no-kill -N4 -n4", "frond start echo started; echo code $?"))

@@ -143,6 +143,7 @@ type (
 		Ends     []BranchEnd   `msgpack:"ends,omitempty"`
 		Backs    []BranchBack  `msgpack:"backs,omitempty"`
 		Recalled bool          `msgpack:"recalled,omitempty"` // the answer to TakeBack; more may follow
+		Waiting  int           `msgpack:"waiting,omitempty"`  // elements that it holds now and that have not started
 	}
 	// BranchEnd is elements that ended alike.
 	BranchEnd struct {

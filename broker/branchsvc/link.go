@@ -105,7 +105,7 @@ func (s *Service) gone(l *link) {
 	l.req, l.listed, l.ready = nil, false, false
 	s.bal.Part(l.branch)
 	for _, id := range sortedKeys(l.asks) {
-		s.out.Fail(l.asks[id], s.unreachable(l.branch))
+		s.out.Fail(l.asks[id], wire.Errorf(wire.Lost, "the connection with branch %d, which has it, ended before it answered", l.branch))
 	}
 	clear(l.asks)
 }

@@ -127,6 +127,14 @@ func (m *Machine) limitRuns(a *array, es []*elem) {
 	m.out.Limits = append(m.out.Limits, l)
 }
 
+// Limit is an active array's time limit, 0 = none.
+func (m *Machine) Limit(arr jobspec.ID) float64 {
+	if a := m.arrays[arr]; a != nil {
+		return a.limit
+	}
+	return 0
+}
+
 // Urgency is an active array's.
 func (m *Machine) Urgency(arr jobspec.ID) int {
 	if a := m.arrays[arr]; a != nil {

@@ -346,6 +346,9 @@ func (m *Machine) sendGrants(grants []Granted) {
 // Shares is all that a branch holds.
 func (m *Machine) Shares(of int) []branch.Share { return m.ledger.Shares(of) }
 
+// HeldBy is how many elements a branch holds.
+func (m *Machine) HeldBy(of int) int { return m.ledger.Count(of) }
+
 // Holders are the branches that hold something.
 func (m *Machine) Holders() []int { return m.ledger.Branches() }
 

@@ -53,7 +53,7 @@ func (s *Service) onUpdate(r *rpc.Request, req api.UpdateReq) error {
 	if ev.Duration != nil {
 		s.tellChildEnds()
 	}
-	s.passUpdate(req, targets)
+	s.passUpdate(req, targets, a.Errors)
 	s.answerMulti(r, len(req.IDs), a.Errors, past)
 	return nil
 }

@@ -113,7 +113,7 @@ func (s *Service) grant(g *job.Granted) {
 	}
 	s.out.Notify("branch", api.BranchLoad{Branch: g.Branch, Cores: load})
 	if len(sets) == 0 {
-		s.out.Notify("branch", n)
+		s.sendGrant(&n)
 		return
 	}
 	s.query(func(rd job.Reader) (any, error) { return n, addParams(rd, &n, sets) }, func(v any, err error) {
@@ -121,8 +121,19 @@ func (s *Service) grant(g *job.Granted) {
 			s.out.Log("error", "parameters of elements for a branch cannot be read", "branch", n.Branch, "err", err)
 			return
 		}
-		s.out.Notify("branch", n)
+		s.sendGrant(&n)
 	})
+}
+
+// sendGrant sends a grant with what has been changed since it was made: the branch was not told, as it did not have the array.
+func (s *Service) sendGrant(g *api.BranchGrant) {
+	for i := range g.Items {
+		it := &g.Items[i]
+		if row, _, _, ok := s.m.Row(it.Array); ok {
+			it.Log, it.Urgency, it.Limit = row.Log, s.m.Urgency(it.Array), s.m.Limit(it.Array)
+		}
+	}
+	s.out.Notify("branch", *g)
 }
 
 // paramsOf is the parameters that an item of a grant needs.
@@ -179,6 +190,7 @@ func (s *Service) onBranchNotice(in any) {
 		}
 		s.step(ev)
 	case api.BranchForfeit:
+		delete(s.waiting, in.Branch)
 		s.step(job.Forfeited{Branch: in.Branch, Reason: in.Reason})
 	case api.BranchOrder:
 		s.onOrder(&in)
@@ -271,6 +283,7 @@ func (s *Service) onBranchTold(r *rpc.Request, req api.BranchReportReq) error {
 		ev.Backs = append(ev.Backs, job.Back{Share: sh, Again: fromAgain(b.Again), Lost: b.Lost})
 	}
 	s.step(ev)
+	s.waiting[req.Branch] = req.Waiting
 	s.whenDurable(func(out *reactor.Out, _ error) { out.Reply(r, api.Empty{}) })
 	return nil
 }

@@ -21,7 +21,7 @@ func (s *Service) onInfo(r *rpc.Request, req api.InfoReq) error {
 		here()
 		return nil
 	}
-	s.where(req.ID, here, func(to int) { s.passOne(r, to, api.Info.Topic, req, here) })
+	s.where(req.ID, here, func(to int) { s.passOne(r, to, api.Info.Topic, req, func(error) { here() }) })
 	return nil
 }
 

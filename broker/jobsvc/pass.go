@@ -47,15 +47,16 @@ func (p *passing) passed(r *rpc.Response) {
 	}
 }
 
-// passOne passes a request on whose one answer is the client's. Failed is what to do if it cannot be; nil = tell the client.
-func (s *Service) passOne(r *rpc.Request, to int, topic string, req any, failed func()) {
+// passOne passes a request on whose one answer is the client's. Failed is what to do if the branch does not answer, or does not
+// have it (yet, or any more); nil = tell the client.
+func (s *Service) passOne(r *rpc.Request, to int, topic string, req any, failed func(error)) {
 	var answer *rpc.Payload
 	s.pass(to, topic, req, &passing{each: func(b rpc.Payload) { answer = &b }, end: func(err error) {
 		switch {
 		case answer != nil:
 			s.out.Reply(r, *answer)
 		case failed != nil && away(err):
-			failed()
+			failed(err)
 		case err != nil:
 			s.out.Fail(r, err)
 		default:
@@ -262,16 +263,21 @@ func (s *Service) passSignal(req api.KillReq, then func(errs map[jobspec.ID]stri
 	}
 }
 
-// passUpdate has branches change what they hold of arrays.
-func (s *Service) passUpdate(req api.UpdateReq, targets []job.Target) {
-	if req.DryRun || req.Urgency == nil && req.Duration == nil {
+// passUpdate has branches change what they hold of arrays, but those of which errs says that it was refused.
+func (s *Service) passUpdate(req api.UpdateReq, targets []job.Target, errs map[jobspec.ID]string) {
+	if req.DryRun {
 		return
 	}
-	req.Memo = ""
 	for _, t := range targets {
+		if row, _, _, ok := s.m.Row(t.Array); !ok || errs[t.Array] != "" || t.Lo == t.Hi && row.N > 1 {
+			continue
+		}
+		one := req
+		one.IDs = []jobspec.ID{t.Array}
+		if req.Duration != nil { // what it comes to here: that may be told twice
+			one.Duration = &api.DurationChange{Seconds: s.m.Limit(t.Array)}
+		}
 		for _, h := range s.m.HoldersOf(t.Array) {
-			one := req
-			one.IDs = []jobspec.ID{t.Array}
 			s.pass(h.Branch, api.Update.Topic, one, &passing{each: func(rpc.Payload) {}, end: func(error) {}})
 		}
 	}

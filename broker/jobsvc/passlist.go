@@ -55,7 +55,7 @@ func (s *Service) withHeld(req *api.ListReq, jobs []api.JobInfo, then func([]api
 	reqs := make(map[int]api.ListReq)
 	if states != 0 && req.After == nil {
 		for _, b := range s.m.Holders() {
-			reqs[b] = api.ListReq{States: states, Name: req.Name, Collapse: req.Collapse, Max: req.Max}
+			reqs[b] = api.ListReq{States: states, Name: req.Name, Collapse: req.Collapse, Max: req.Max, Reasons: req.Reasons}
 		}
 	}
 	instead := func(to int) []api.JobInfo {
@@ -157,7 +157,7 @@ func (s *Service) heldOf(req *api.ListReq, then func(map[jobspec.ID][]api.JobInf
 		for _, h := range s.m.HoldersOf(arr) {
 			if idx < 0 || h.Elements.Has(idx) {
 				one := reqs[h.Branch]
-				one.IDs, one.Collapse = append(one.IDs, id), req.Collapse
+				one.IDs, one.Collapse, one.Reasons = append(one.IDs, id), req.Collapse, req.Reasons
 				reqs[h.Branch] = one
 			}
 		}

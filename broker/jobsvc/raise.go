@@ -1,6 +1,7 @@
 package jobsvc
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -138,12 +139,17 @@ func (s *Service) onInput(r *rpc.Request, req api.InputReq) error {
 		return wire.Errorf(wire.NotFound, "%v is not an active job", req.ID)
 	}
 	if to, held := s.m.Holder(arr, idx); held {
-		s.passOne(r, to, api.Input.Topic, req, nil)
+		s.passOne(r, to, api.Input.Topic, req, func(err error) {
+			if !errors.Is(err, &wire.Error{Code: wire.Lost}) { // else it may have been done
+				err = notYet(req.ID)
+			}
+			s.out.Fail(r, err)
+		})
 		return nil
 	}
 	k, ranks, sessions, ok := s.m.Run(arr, idx)
 	if !ok {
-		return wire.Errorf(wire.Busy, "%v does not run yet", req.ID)
+		return notYet(req.ID)
 	}
 	for i, rank := range ranks {
 		s.out.Call(reactor.Call{Topic: api.ExecInput.Topic, Target: rank, NoReply: true,
@@ -153,3 +159,5 @@ func (s *Service) onInput(r *rpc.Request, req api.InputReq) error {
 	s.out.Reply(r, api.Empty{})
 	return nil
 }
+
+func notYet(id jobspec.ID) *wire.Error { return wire.Errorf(wire.Busy, "%v does not run yet", id) }

@@ -76,7 +76,7 @@ func (s *Service) onExplain(r *rpc.Request, req api.ExplainReq) error {
 	}
 	if !found {
 		past := func() { s.explainPast(r, req.ID) }
-		s.where(req.ID, past, func(to int) { s.passOne(r, to, api.Explain.Topic, req, past) })
+		s.where(req.ID, past, func(to int) { s.passOne(r, to, api.Explain.Topic, req, func(error) { past() }) })
 		return nil
 	}
 	jobs := []api.JobInfo{rep.Job}

@@ -53,7 +53,8 @@ type Service struct {
 	follows   follows
 	purging   purging
 	children  children
-	tenure    tenure // of a branch
+	tenure    tenure      // of a branch
+	waiting   map[int]int // elements that branches hold and that have not started, as they last told
 	delays    []delayed
 	isSplit   bool                        // there are branches
 	fits      func(*jobspec.Jobspec) bool // into one of the branches that there are, or were last
@@ -86,6 +87,7 @@ func New(cfg Config) (*Service, error) {
 		s.intern.enqueue = func(j *jobspec.Jobspec) (*jobspec.Jobspec, error) { return bare(j), nil }
 	}
 	s.tenure.init()
+	s.waiting = make(map[int]int)
 	s.tokens.init()
 	s.uploads.init(cfg.Loaded)
 	s.committer.replies = make(map[uint64][]pending)

@@ -87,7 +87,7 @@ func (s *Service) moved(g *job.GaveBack) {
 
 // report has something told to the parent.
 func (s *Service) report(rep api.BranchReportReq) {
-	rep.Session = s.tenure.session
+	rep.Session, rep.Waiting = s.tenure.session, s.countsRep().Pending
 	s.out.Notify("branch", api.BranchUp{Report: rep})
 }
 
@@ -114,7 +114,7 @@ func (s *Service) answerList(missing []branch.Share) {
 			s.out.Log("error", "the state directory cannot tell what has ended: the parent is not answered", "err", err)
 			return
 		}
-		first.Session = session
+		first.Session, first.Waiting = session, s.countsRep().Pending
 		s.out.Notify("branch", api.BranchUp{Report: first})
 	})
 }

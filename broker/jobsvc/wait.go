@@ -310,6 +310,10 @@ func (s *Service) onCounts(r *rpc.Request, req api.CountsReq) error {
 
 func (s *Service) countsRep() api.CountsRep {
 	t := s.m.Totals()
+	for to, n := range s.waiting { // what branches hold counts as running
+		n = min(n, s.m.HeldBy(to))
+		t.Pending, t.Running = t.Pending+n, t.Running-n
+	}
 	return api.CountsRep{Pending: t.Pending, Running: t.Running, Inactive: t.Inactive, Failed: t.Failed, Canceled: t.Canceled, TimedOut: t.TimedOut, Purged: t.Purged}
 }
 

@@ -168,7 +168,7 @@ func TestAJoinedBrokerIsKnownAsOne(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	defer cmd.Wait()
 	defer in.Close()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !isBroker(cmd.Process.Pid, dir) && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}

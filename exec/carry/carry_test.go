@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	default:
+		if signal.Ignored(syscall.SIGHUP) { // by nohup; then no script could trap it
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+		}
 		os.Exit(m.Run())
 	}
 }
@@ -146,7 +150,7 @@ func TestTheEndOfTheUserIsAHangup(t *testing.T) {
 	io.ReadFull(out, make([]byte, 6))
 	cmd.Process.Kill()
 	cmd.Wait()
-	require.Eventually(t, func() bool { text, _ := os.ReadFile(file); return string(text) == "hup\n" }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { text, _ := os.ReadFile(file); return string(text) == "hup\n" }, time.Minute, 10*time.Millisecond)
 }
 
 func TestWhoReadsNoMoreEndsTheWriter(t *testing.T) {
@@ -197,7 +201,7 @@ func newScreen(r io.Reader) *screen {
 }
 
 func (s *screen) await(t *testing.T, want string) {
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for !strings.Contains(s.text.String(), want) {
 		select {
 		case text, ok := <-s.lines:

@@ -32,7 +32,7 @@ func readPID(t *testing.T, path string) int {
 		data, _ := os.ReadFile(path)
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(data)))
 		return pid > 0
-	}, 5*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	return pid
 }
 
@@ -108,5 +108,5 @@ func TestSupervisorKilled(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, syscall.SIGKILL, st.Sys().(syscall.WaitStatus).Signal())
 	pid := readPID(t, file)
-	require.Eventually(t, func() bool { return !alive(pid) }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(pid) }, time.Minute, 5*time.Millisecond)
 }

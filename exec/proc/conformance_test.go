@@ -56,7 +56,7 @@ func (s *subject) Do(effect any) {
 
 func (s *subject) Wait(ok func([]exec.TaskEvent) bool) []exec.TaskEvent {
 	s.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		s.mu.Lock()
 		events := append([]exec.TaskEvent(nil), s.ev...)

@@ -281,7 +281,7 @@ func TestAWriterThatIsFarAheadIsStopped(t *testing.T) {
 		}
 		return false, 0
 	}
-	require.Eventually(t, func() bool { stopped, _ := state(); return stopped }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { stopped, _ := state(); return stopped }, time.Minute, 10*time.Millisecond)
 	_, before := state()
 	require.Greater(t, before, int64(maxUnread))
 	time.Sleep(300 * time.Millisecond)
@@ -309,7 +309,7 @@ func TestAStoppedTaskDiesOfTerm(t *testing.T) {
 			return sl.mu.TryLock() && unlockAfter(sl, func() bool { return sl.stopped })
 		}
 		return false
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	s.Do(exec.Signal{Run: 1, Sig: 15})
 	time.Sleep(100 * time.Millisecond)
 	s.Do(exec.Flow{Paused: false})
@@ -348,7 +348,7 @@ func TestAKilledSpawnerEndsItsTask(t *testing.T) {
 	ev := last(s.Wait(exectest.Ended(1)))
 	require.Equal(t, 9, ev.Status)
 	require.Contains(t, ev.Note, "spawner was killed")
-	require.Eventually(t, func() bool { return syscall.Kill(task, 0) != nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return syscall.Kill(task, 0) != nil }, time.Minute, time.Millisecond)
 	require.Equal(t, 0, last(s.run(script(2, 1, "true"))).Status)
 }
 
@@ -359,7 +359,7 @@ func TestIdleSpawnersEnd(t *testing.T) {
 		s.d.mu.Lock()
 		defer s.d.mu.Unlock()
 		return len(s.d.slots) == 0
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Equal(t, 0, last(s.run(script(2, 1, "true"))).Status)
 }
 

@@ -24,7 +24,7 @@ func TestWhatIsPutIsKnownAfterTheBarrier(t *testing.T) {
 	var all sync.WaitGroup
 	errs := make([]error, size)
 	for rank := range size {
-		b := open(t, dir, rank, size, 10*time.Second)
+		b := open(t, dir, rank, size, time.Minute)
 		all.Go(func() {
 			for round := range 3 {
 				b.Put(fmt.Sprintf("k%d.%d", round, rank), fmt.Sprint(rank*round))
@@ -56,7 +56,7 @@ func TestWhoDoesNotComeIsNamed(t *testing.T) {
 	var all sync.WaitGroup
 	var missing [2]*MissingError
 	for i, rank := range []int{1, 3} {
-		b := open(t, dir, rank, 4, 300*time.Millisecond)
+		b := open(t, dir, rank, 4, 2*time.Second) // in which both see each other
 		all.Go(func() { errors.As(b.Barrier(), &missing[i]) })
 	}
 	all.Wait()
@@ -77,7 +77,7 @@ func TestFilesOfAnEarlierLaunchDoNotCount(t *testing.T) {
 }
 
 func TestOthersCannotRead(t *testing.T) {
-	b := open(t, t.TempDir(), 0, 1, time.Second)
+	b := open(t, t.TempDir(), 0, 1, time.Minute)
 	require.NoError(t, b.Barrier())
 	for path, mode := range map[string]os.FileMode{b.Dir(): 0o700, filepath.Join(b.Dir(), "0.0"): 0o600} {
 		fi, err := os.Stat(path)

@@ -37,7 +37,7 @@ func next[T any](t *testing.T, events chan any) T {
 		got, ok := ev.(T)
 		require.True(t, ok, "%T %+v", ev, ev)
 		return got
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "nothing happened")
 	}
 	panic("unreachable")

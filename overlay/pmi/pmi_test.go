@@ -68,7 +68,7 @@ func TestAPortIsAskedFirst(t *testing.T) {
 		"cmd=finalize":                            "cmd=finalize_ack\n",
 	}
 	vars := map[string]string{"PMI_PORT": answers(t, lines), "PMI_ID": "5", "PMI_RANK": "5", "PMI_SIZE": "7"}
-	c, err := Open(func(n string) string { return vars[n] }, 5*time.Second)
+	c, err := Open(func(n string) string { return vars[n] }, time.Minute)
 	require.NoError(t, err)
 	require.Equal(t, 5, c.Rank)
 	require.Equal(t, "kvs_1", c.Space)
@@ -80,13 +80,14 @@ func TestAServerThatRefusesOrIsSilentIsAnError(t *testing.T) {
 	for name, row := range map[string]struct {
 		lines map[string]string
 		want  string
+		limit time.Duration
 	}{
-		"refuses": {map[string]string{"cmd=initack pmiid=": "cmd=initack rc=-1 msg=no\n"}, "initack: rc=-1"},
-		"silent":  {nil, "wait for initack"},
-		"babbles": {map[string]string{"cmd=initack pmiid=": "hello\n"}, "the answer is"},
+		"refuses": {map[string]string{"cmd=initack pmiid=": "cmd=initack rc=-1 msg=no\n"}, "initack: rc=-1", time.Minute},
+		"silent":  {nil, "wait for initack", 100 * time.Millisecond},
+		"babbles": {map[string]string{"cmd=initack pmiid=": "hello\n"}, "the answer is", time.Minute},
 	} {
 		vars := map[string]string{"PMI_PORT": answers(t, row.lines), "PMI_RANK": "0", "PMI_SIZE": "1"}
-		_, err := Open(func(n string) string { return vars[n] }, 100*time.Millisecond)
+		_, err := Open(func(n string) string { return vars[n] }, row.limit)
 		require.ErrorContains(t, err, row.want, name)
 	}
 	_, err := Open(func(string) string { return "" }, time.Second)

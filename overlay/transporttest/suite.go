@@ -25,7 +25,10 @@ type Kit struct {
 }
 
 // limit is how long anything may take.
-const limit = 10 * time.Second
+const limit = time.Minute
+
+// atOnce is how long it may take until an end is known that the peer's host tells, on a busy machine: less than silence takes to be one.
+const atOnce = 5 * time.Second
 
 // node is a transport with what it reported.
 type node struct {
@@ -189,7 +192,7 @@ func childCloses(t *testing.T, k Kit) {
 	start := time.Now()
 	b.CloseConn(upB)
 	a.down(downB)
-	require.Less(t, time.Since(start), time.Second)
+	require.Less(t, time.Since(start), atOnce)
 	a.Send(downC, []byte("still"))
 	require.Equal(t, "still", string(c.data(upC)), "the other child is not concerned")
 }
@@ -217,7 +220,7 @@ func processEnds(t *testing.T, k Kit) {
 	require.NoError(t, b.Close())
 	a.down(down)
 	c.down(up)
-	require.Less(t, time.Since(start), time.Second)
+	require.Less(t, time.Since(start), atOnce)
 }
 
 func dialToNothing(t *testing.T, k Kit) {
@@ -253,7 +256,7 @@ func slowChild(t *testing.T, k Kit) {
 	start := time.Now()
 	a.Send(downQuick, []byte("quick"))
 	require.Equal(t, "quick", string(quick.data(upQuick)))
-	require.Less(t, time.Since(start), 3*time.Second)
+	require.Less(t, time.Since(start), 20*time.Second)
 	for i := range uint32(n) {
 		require.Equal(t, i, binary.BigEndian.Uint32(slow.data(upSlow)))
 	}

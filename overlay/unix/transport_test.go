@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // start makes a transport that is closed at the end of the test.
 func start(t testing.TB, sink func(any), change ...func(*Config)) *Transport {

@@ -27,7 +27,7 @@ func TestLibzmqSpeaksToCurveListener(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.ClientAuthCurve(cert.Public, own.Public, own.Secret))
 		require.NoError(t, s.SetLinger(0))
-		require.NoError(t, s.SetRcvtimeo(10*time.Second))
+		require.NoError(t, s.SetRcvtimeo(time.Minute))
 		require.NoError(t, s.Connect("tcp://"+l.Addr().String()))
 		return s
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func (in *instance) end() {
 		}
 	}
 	var left []string
-	if !harness.Until(10*time.Second, func() bool { left = harness.Left(in.dir, in.dir); return len(left) == 0 }) {
+	if !harness.Until(harness.Patience, func() bool { left = harness.Left(in.dir, in.dir); return len(left) == 0 }) {
 		in.t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 	if in.t.Failed() {
@@ -148,10 +149,20 @@ func (in *instance) lines(file string) map[string]int {
 	return count
 }
 
+// gate makes what jobs wait for with `flock -s gate`, and returns what opens it.
+func (in *instance) gate() (open func()) {
+	in.t.Helper()
+	f, err := os.Create(filepath.Join(in.dir, "gate"))
+	require.NoError(in.t, err)
+	require.NoError(in.t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	in.t.Cleanup(func() { f.Close() })
+	return func() { f.Close() }
+}
+
 // awaitRunning waits until n jobs run.
 func (in *instance) awaitRunning(n int) {
 	in.t.Helper()
-	ok := harness.Until(30*time.Second, func() bool {
+	ok := harness.Until(harness.Patience, func() bool {
 		out := in.frond("jobs", "-f", "running", "-c", "100000", "-n", "-o", "{id}")
 		return len(strings.Fields(out)) >= n
 	})

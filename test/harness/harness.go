@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,11 +16,15 @@ import (
 	"time"
 )
 
+// Patience is how long a test waits for what must come, also on a machine that is slow and busy. Who waits in vain has found a fault.
+const Patience = 2 * time.Minute
+
 var binDir string
 
 // Main is for TestMain: it builds the frond binary, runs the tests and removes it. With FROND_TEST_BIN, the tests are run with the frond
 // in that directory instead.
 func Main(m *testing.M) int {
+	hearSignals()
 	if binDir = os.Getenv("FROND_TEST_BIN"); binDir != "" {
 		return m.Run()
 	}
@@ -36,6 +41,16 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// hearSignals undoes what nohup does, and a shell to what it starts in the background: a signal that is ignored here would be ignored in all
+// that the tests start, and a script cannot trap it. What is caught here is not ignored there.
+func hearSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
 
 // BinDir is the directory of the frond binary.
@@ -121,7 +136,7 @@ func KillAll(mark string) {
 // Kill ends a process by SIGKILL and waits until it is gone.
 func Kill(pid int) {
 	syscall.Kill(pid, syscall.SIGKILL)
-	Until(10*time.Second, func() bool { return syscall.Kill(pid, 0) != nil })
+	Until(Patience, func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
 // Until waits until ok, for at most limit, and tells whether it came to be.

@@ -52,7 +52,7 @@ func TestAFullDiskUnderTheStateDirectory(t *testing.T) {
 	unmount := func() error { return unix.Unmount(disk, 0) }
 	defer func() {
 		in.try("shutdown", "x")
-		require.True(t, harness.Until(10*time.Second, func() bool { return unmount() == nil }))
+		require.True(t, harness.Until(harness.Patience, func() bool { return unmount() == nil }))
 	}()
 	in.start(t, "--statedir", filepath.Join(disk, "state"))
 	in.serves(t)

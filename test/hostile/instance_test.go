@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
@@ -34,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long an answer may take on a loaded machine.
-const patience = 20 * time.Second
+const patience = harness.Patience
 
 // brokers of an instance under attack: the leader, two children, and a child of the first of them.
 const brokers = 4
@@ -85,7 +84,7 @@ func (in *instance) end(t *testing.T) {
 		}
 	}
 	var left []string
-	if !harness.Until(10*time.Second, func() bool { left = harness.Left(in.dir, in.dir); return len(left) == 0 }) {
+	if !harness.Until(harness.Patience, func() bool { left = harness.Left(in.dir, in.dir); return len(left) == 0 }) {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 	if t.Failed() {
@@ -139,11 +138,11 @@ func (in *instance) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// try runs a frond command: what it printed, and its exit code (-1: it did not end by itself in a minute).
+// try runs a frond command: what it printed, and its exit code (-1: it did not end by itself in time).
 func (in *instance) try(args ...string) (string, int) { return in.tryInput("", args...) }
 
 func (in *instance) tryInput(stdin string, args ...string) (string, int) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := in.command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)

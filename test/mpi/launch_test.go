@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -34,7 +33,7 @@ func launch(t *testing.T, env []string, line string, check func(t *testing.T, di
 			out, _ := cmd.CombinedOutput()
 			check(t, dir, string(out), cmd.ProcessState.ExitCode())
 			var left []string
-			ok := harness.Until(10*time.Second, func() bool { left = harness.Left(dir, dir); return len(left) == 0 })
+			ok := harness.Until(harness.Patience, func() bool { left = harness.Left(dir, dir); return len(left) == 0 })
 			require.True(t, ok, "%v", left)
 			files, _ := os.ReadDir(dir + "/home/boot")
 			require.Empty(t, files, "what processes met by")

@@ -56,7 +56,7 @@ func run(t *testing.T, script func(trial string) []string) []string {
 	cmd.Env, cmd.Dir = harness.Environ(dir), dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.True(t, harness.Until(10*time.Second, func() bool { return len(harness.Left(dir, dir)) == 0 }), "%v", harness.Left(dir, dir))
+	require.True(t, harness.Until(harness.Patience, func() bool { return len(harness.Left(dir, dir)) == 0 }), "%v", harness.Left(dir, dir))
 	parts := strings.Split(string(out), mark)
 	for i := 1; i < len(parts); i++ {
 		code, rest, _ := strings.Cut(parts[i], "\n")

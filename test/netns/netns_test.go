@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 15 * time.Second
+const patience = harness.Patience
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
@@ -43,14 +42,14 @@ func setUp(t *testing.T) *network {
 func (n *network) frond(options, program string) *exec.Cmd {
 	line := fmt.Sprintf("exec ip netns exec %sh0 frond start --hosts h1,h2 --launcher 'exec:ip netns exec %s{host}' %s -- sh ./program", n.Name, n.Name, options)
 	require.NoError(n.t, os.WriteFile(filepath.Join(n.dir, "program"), []byte(program), 0o600))
-	cmd := exec.Command("timeout", "90", "sh", "-c", line)
+	cmd := exec.Command("timeout", "300", "sh", "-c", line)
 	cmd.Env, cmd.Dir = harness.Environ(n.dir), n.dir
 	return cmd
 }
 
 func (n *network) clean() {
 	var left []string
-	ok := harness.Until(15*time.Second, func() bool { left = harness.Left(n.dir, n.dir); return len(left) == 0 })
+	ok := harness.Until(harness.Patience, func() bool { left = harness.Left(n.dir, n.dir); return len(left) == 0 })
 	require.True(n.t, ok, "left behind: %s", strings.Join(left, "\n"))
 }
 
@@ -98,7 +97,7 @@ func TestAPartitionHeals(t *testing.T) {
 }
 
 func (n *network) await(file string) {
-	there := harness.Until(60*time.Second, func() bool { fi, err := os.Stat(filepath.Join(n.dir, file)); return err == nil && fi.Size() > 0 })
+	there := harness.Until(harness.Patience, func() bool { fi, err := os.Stat(filepath.Join(n.dir, file)); return err == nil && fi.Size() > 0 })
 	require.True(n.t, there, "%s is not made", file)
 }
 
@@ -113,7 +112,7 @@ func TestTheSupervisorsDeathIsKnownElsewhere(t *testing.T) {
 	require.NotZero(t, pid)
 	harness.Kill(pid)
 	var left []harness.Process
-	ok := harness.Until(15*time.Second, func() bool {
+	ok := harness.Until(harness.Patience, func() bool {
 		left = nil
 		for _, p := range harness.Processes(n.dir) {
 			if strings.Contains(p.Args, "broker") {

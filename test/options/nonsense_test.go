@@ -129,7 +129,7 @@ type nonsenseRun struct {
 }
 
 func (n *nonsenseRun) frond(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(harness.BinDir(), "frond"), args...)
 	cmd.Dir, cmd.Env = n.dir, n.env

@@ -102,7 +102,7 @@ func newDir(t *testing.T) string {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		left := []string{}
-		harness.Until(10*time.Second, func() bool { left = harness.Left(dir, dir); return len(left) == 0 })
+		harness.Until(harness.Patience, func() bool { left = harness.Left(dir, dir); return len(left) == 0 })
 		harness.KillAll(dir)
 		os.RemoveAll(dir)
 		require.Empty(t, left)

@@ -62,7 +62,7 @@ func (tm *terminal) enter(text string) {
 func (tm *terminal) await(pattern string) {
 	tm.t.Helper()
 	re := regexp.MustCompile("(?m)" + pattern)
-	found := harness.Until(20*time.Second, func() bool {
+	found := harness.Until(harness.Patience, func() bool {
 		tm.mu.Lock()
 		defer tm.mu.Unlock()
 		at := re.FindIndex(tm.seen.Bytes())
@@ -94,8 +94,8 @@ func TestJobControl(t *testing.T) {
 
 	tm.await("% ")
 	tm.enter("frond start -- sh -c 'trap \"echo interrupted; exit 7\" INT; echo up; while :; do sleep 0.05; done'\n")
-	tm.await("^up")
-	tm.enter("\x1a") // ^Z
+	tm.await(`(?:^|\x1b\[K)up`) // the line that says how many brokers have come goes before
+	tm.enter("\x1a")            // ^Z
 	tm.await("Stopped")
 	tm.enter("fg\n")
 	tm.await("frond start")
@@ -116,5 +116,5 @@ func TestJobControl(t *testing.T) {
 	tm.enter("exit\n")
 	sh.Wait()
 	var left []string
-	require.True(t, harness.Until(10*time.Second, func() bool { left = harness.Left(dir, dir); return len(left) == 0 }), "%v", left)
+	require.True(t, harness.Until(harness.Patience, func() bool { left = harness.Left(dir, dir); return len(left) == 0 }), "%v", left)
 }

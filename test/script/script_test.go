@@ -4,11 +4,11 @@
 // Beside testscript's own commands scripts have:
 //
 //	exits CODE CMD ARGS…   run CMD; it must exit with CODE
-//	eventually CMD ARGS…   run CMD until it succeeds, for at most 30 s
-//	nothing-left           no process of the script and no run directory is left (waits for at most 10 s)
+//	eventually CMD ARGS…   run CMD until it succeeds, for at most 2 min
+//	nothing-left           no process of the script and no run directory is left (waits for at most 2 min)
 //	signal-broker RANK SIG send a signal to the broker of that rank, and wait until a killed one is gone
 //	signal-start SIG       send a signal to the supervisor (frond start)
-//	await FILE             wait until FILE exists and is not empty, for at most 30 s
+//	await FILE             wait until FILE exists and is not empty, for at most 2 min
 package script
 
 import (
@@ -20,7 +20,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -97,7 +96,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // patience is how long scripts wait for what must come.
-const patience = 30 * time.Second
+const patience = harness.Patience
 
 func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	if !harness.Until(patience, func() bool { return (ts.Exec(args[0], args[1:]...) == nil) != neg }) {
@@ -114,7 +113,7 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdNothingLeft(ts *testscript.TestScript, _ bool, _ []string) {
 	var left []string
-	gone := harness.Until(10*time.Second, func() bool {
+	gone := harness.Until(harness.Patience, func() bool {
 		left = harness.Left(ts.Getenv(harness.Mark), ts.Getenv("FROND_RUNDIR"))
 		return len(left) == 0
 	})

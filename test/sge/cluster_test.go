@@ -111,7 +111,7 @@ func (c *cluster) daemons() {
 	c.admin("spooldefaults", "usersets", share+"/util/resources/usersets")
 	c.admin("spooldefaults", "managers", "root")
 	c.daemon(0, "sge_qmaster")
-	require.True(c.t, harness.Until(20*time.Second, func() bool { _, code := c.try("qconf", "-sh"); return code == 0 }), "the qmaster does not come up")
+	require.True(c.t, harness.Until(harness.Patience, func() bool { _, code := c.try("qconf", "-sh"); return code == 0 }), "the qmaster does not come up")
 	sched := c.admin("qconf", "-ssconf")
 	for _, name := range []string{"schedule_interval", "flush_submit_sec", "flush_finish_sec"} {
 		sched = replaceLine(sched, name, map[bool]string{true: "0:0:1", false: "1"}[name == "schedule_interval"])
@@ -134,7 +134,7 @@ func (c *cluster) daemons() {
 		c.daemon(i, "sge_execd")
 	}
 	var out string
-	up := harness.Until(30*time.Second, func() bool { out, _ = c.try("qhost"); return strings.Count(out, "lx-") == 3 })
+	up := harness.Until(harness.Patience, func() bool { out, _ = c.try("qhost"); return strings.Count(out, "lx-") == 3 })
 	require.True(c.t, up, "the hosts do not come up: %s", out)
 }
 
@@ -214,7 +214,7 @@ func (c *cluster) submit(name, options, script string) string {
 
 // finish waits until a job has left the queue, and returns its output.
 func (c *cluster) finish(name, id string) string {
-	over := harness.Until(60*time.Second, func() bool {
+	over := harness.Until(harness.Patience, func() bool {
 		out, code := c.try("qstat", "-j", id)
 		return code != 0 && strings.Contains(out, "not exist")
 	})
@@ -226,6 +226,6 @@ func (c *cluster) finish(name, id string) string {
 // clean tells that no process of an instance and no run directory is left.
 func (c *cluster) clean() {
 	var left []string
-	ok := harness.Until(15*time.Second, func() bool { left = harness.Left(c.dir, c.dir); return len(left) == 0 })
+	ok := harness.Until(harness.Patience, func() bool { left = harness.Left(c.dir, c.dir); return len(left) == 0 })
 	require.True(c.t, ok, "left behind: %s", strings.Join(left, "\n"))
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -125,14 +124,14 @@ func limit(t *testing.T, c *cluster) {
 // not take away itself is found by the next one.
 func deleted(t *testing.T, c *cluster) {
 	id := c.submit("deleted", "-pe tight 6 -notify", "exec frond start sh -c 'trap \"date >>warned\" USR2; frond submit -N3 -n3 sleep 1000; echo x >ready; while :; do sleep 0.1; done'")
-	ready := harness.Until(60*time.Second, func() bool { _, err := os.Stat(filepath.Join(c.dir, "ready")); return err == nil })
+	ready := harness.Until(harness.Patience, func() bool { _, err := os.Stat(filepath.Join(c.dir, "ready")); return err == nil })
 	require.True(t, ready)
 	c.admin("qdel", id)
 	c.finish("deleted", id)
 	text, err := os.ReadFile(filepath.Join(c.dir, "warned"))
 	require.NoError(t, err)
 	require.NotEmpty(t, text)
-	over := harness.Until(15*time.Second, func() bool { return len(harness.Processes(c.dir)) == 0 })
+	over := harness.Until(harness.Patience, func() bool { return len(harness.Processes(c.dir)) == 0 })
 	require.True(t, over, "%v", harness.Processes(c.dir))
 	c.shell("frond list")
 }

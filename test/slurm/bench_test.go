@@ -63,7 +63,7 @@ func jobArray(t *testing.T, c *cluster, usage string, n int) string {
 	time.Sleep(time.Second)
 	began, before := time.Now(), cpu()
 	c.sh("sbatch --parsable --array=1-%d -n1 --mem=1 -o /dev/null --wrap /bin/true", n)
-	over := harness.Until(90*time.Second, func() bool { time.Sleep(200 * time.Millisecond); return strings.TrimSpace(c.sh("squeue -h")) == "" })
+	over := harness.Until(harness.Patience, func() bool { time.Sleep(200 * time.Millisecond); return strings.TrimSpace(c.sh("squeue -h")) == "" })
 	require.True(t, over, c.sh("squeue"))
 	return fmt.Sprintf("job array, not inside of an allocation|%d|0|%.3f|%s|%s", n, time.Since(began).Seconds(), before, cpu())
 }

@@ -111,12 +111,12 @@ func (c *cluster) daemons() {
 	require.NoError(c.t, os.WriteFile(c.etc+"/munge/key", key, 0o400))
 	m := c.etc + "/munge/"
 	c.daemon("munged", "--foreground", "--force", "--key-file="+m+"key", "--socket="+m+"socket", "--pid-file="+m+"pid", "--log-file="+m+"log", "--seed-file="+m+"seed")
-	require.True(c.t, harness.Until(10*time.Second, func() bool { _, err := os.Stat(m + "socket"); return err == nil }), "munged does not come up")
+	require.True(c.t, harness.Until(harness.Patience, func() bool { _, err := os.Stat(m + "socket"); return err == nil }), "munged does not come up")
 	c.daemon("slurmctld", "-D")
 	for i := range 4 {
 		c.pids = append(c.pids, c.daemon("unshare", "-m", "slurmd", "-D", "-N", fmt.Sprintf("n%d", i))) // with mounts of its own
 	}
-	up := harness.Until(30*time.Second, func() bool { return strings.Count(c.sh("sinfo -h -N -t idle -o %%N"), "n") == 4 })
+	up := harness.Until(harness.Patience, func() bool { return strings.Count(c.sh("sinfo -h -N -t idle -o %%N"), "n") == 4 })
 	require.True(c.t, up, "the nodes do not come up: %s", c.sh("sinfo -N; tail -n 5 %s/*.log", c.etc))
 }
 
@@ -146,7 +146,7 @@ func (c *cluster) mount(node int, at, args string) {
 func (c *cluster) stop() {
 	if len(c.down) > 1 {
 		c.sh("scancel -f -u root")
-		harness.Until(15*time.Second, func() bool { return strings.TrimSpace(c.sh("squeue -h")) == "" })
+		harness.Until(harness.Patience, func() bool { return strings.TrimSpace(c.sh("squeue -h")) == "" })
 	}
 	for i := len(c.down) - 1; i >= 0; i-- {
 		c.down[i]()
@@ -194,7 +194,7 @@ func (c *cluster) batch(name, options, script string) string {
 
 // finish waits until a job has left the queue, and returns its output.
 func (c *cluster) finish(name, id string) string {
-	over := harness.Until(90*time.Second, func() bool { return strings.TrimSpace(c.sh("squeue -h -j %s 2>/dev/null", id)) == "" })
+	over := harness.Until(harness.Patience, func() bool { return strings.TrimSpace(c.sh("squeue -h -j %s 2>/dev/null", id)) == "" })
 	require.True(c.t, over, "job %s does not end:\n%s", id, c.output(name))
 	return c.output(name)
 }
@@ -206,13 +206,13 @@ func (c *cluster) output(name string) string {
 
 // await waits for a file that a job makes.
 func (c *cluster) await(file string) {
-	there := harness.Until(60*time.Second, func() bool { fi, err := os.Stat(filepath.Join(c.dir, file)); return err == nil && fi.Size() > 0 })
+	there := harness.Until(harness.Patience, func() bool { fi, err := os.Stat(filepath.Join(c.dir, file)); return err == nil && fi.Size() > 0 })
 	require.True(c.t, there, "%s is not made; %s", file, c.sh("squeue; cat *.out"))
 }
 
 // clean tells that no process of an instance and no run directory is left.
 func (c *cluster) clean() {
 	var left []string
-	ok := harness.Until(15*time.Second, func() bool { left = harness.Left(c.dir, c.dir); return len(left) == 0 })
+	ok := harness.Until(harness.Patience, func() bool { left = harness.Left(c.dir, c.dir); return len(left) == 0 })
 	require.True(c.t, ok, "left behind: %s", strings.Join(left, "\n"))
 }

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -48,7 +47,7 @@ func timeLimit(t *testing.T, c *cluster) {
 	id := c.batch("limit", "--no-kill -N4 -n8 --ntasks-per-node=2 --time=60 --requeue --open-mode=append", script)
 	c.await("limit-half")
 	c.sh("scontrol update JobId=%s TimeLimit=1", id)
-	pending := harness.Until(90*time.Second, func() bool { return strings.TrimSpace(c.sh("squeue -h -j %s -o %%T", id)) == "PENDING" })
+	pending := harness.Until(harness.Patience, func() bool { return strings.TrimSpace(c.sh("squeue -h -j %s -o %%T", id)) == "PENDING" })
 	require.True(t, pending, "%s\n%s", c.sh("squeue"), c.output("limit"))
 	c.sh("scontrol update JobId=%s TimeLimit=60", id)
 	out := c.finish("limit", id)

@@ -35,7 +35,7 @@ func missing(t *testing.T, c *cluster) {
 	c.mount(2, harness.BinDir(), "--bind "+filepath.Join(c.dir, "nothing"))
 	began := time.Now()
 	out := c.finish("missing", c.batch("missing", "--no-kill -N4 -n4", "frond start echo started; echo code $?; frond start --min-nodes 3 frond resource list"))
-	require.Less(t, time.Since(began), 30*time.Second)
+	require.Less(t, time.Since(began), 100*time.Second) // brokers on other hosts are given up after 120 s
 	require.Regexp(t, `broker 2 did not start: node n2: no broker there has reported in; the launcher says:`, out)
 	require.Contains(t, out, "execve(): "+filepath.Join(harness.BinDir(), "frond")+": No such file or directory")
 	require.Contains(t, out, "code 1")

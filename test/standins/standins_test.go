@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/test/harness"
 	"github.com/stretchr/testify/require"
@@ -56,7 +55,7 @@ func (s *site) job(kind, line string) (string, int) {
 
 func (s *site) clean() {
 	var left []string
-	ok := harness.Until(15*time.Second, func() bool { left = harness.Left(s.dir, s.dir); return len(left) == 0 })
+	ok := harness.Until(harness.Patience, func() bool { left = harness.Left(s.dir, s.dir); return len(left) == 0 })
 	require.True(s.t, ok, "left behind: %s", strings.Join(left, "\n"))
 	files, _ := filepath.Glob(filepath.Join(s.dir, "home", "boot", "*"))
 	require.Empty(s.t, files, "tickets")

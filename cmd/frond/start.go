@@ -284,6 +284,10 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 		return o.waitForStep(e, plan.step)
 	}
 	o.brokers, o.spread = plan.size(), plan.way != nil
+	if err := o.checkMinNodes(); err != nil {
+		plan.ended(err)
+		return err
+	}
 	s := &supervisor{e: e, o: o, plan: plan, began: time.Now()}
 	err = s.prepare()
 	if err == nil {

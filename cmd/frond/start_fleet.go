@@ -120,9 +120,18 @@ func (s *supervisor) reconsider() {
 	case s.o.minNodes == 0 || count < s.o.minNodes:
 		s.fail(why)
 	default:
-		s.say("going on without it (--min-nodes %d): %v", s.o.minNodes, why)
+		s.goOn("it", why)
 		s.waitFor(count)
 	}
+}
+
+// goOn says what is missing when enough brokers are there.
+func (s *supervisor) goOn(without string, why error) {
+	if s.o.checkOnly {
+		s.say("%v", why)
+		return
+	}
+	s.say("going on without %s (--min-nodes %d): %v", without, s.o.minNodes, why)
 }
 
 // checked shows the table of --check and ends, when all brokers that are online have told of themselves.

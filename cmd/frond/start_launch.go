@@ -60,6 +60,17 @@ func (o *startOptions) checkLaunch() error {
 	return nil
 }
 
+// checkMinNodes compares --min-nodes with the brokers that will be started. --check wants to see all that come.
+func (o *startOptions) checkMinNodes() error {
+	switch {
+	case o.minNodes > o.brokers:
+		return fmt.Errorf("--min-nodes %d: no more than %s will be started", o.minNodes, plural(o.brokers, "broker"))
+	case o.checkOnly && o.spread && o.minNodes == 0:
+		o.minNodes = 1
+	}
+	return nil
+}
+
 // startLimit is how long brokers may take to come up.
 func (o *startOptions) startLimit() time.Duration {
 	if s, err := jobspec.ParseFSD(o.startTime); err == nil && o.startTime != "" {

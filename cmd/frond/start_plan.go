@@ -132,10 +132,11 @@ func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 		}
 	}
 	p.nodes, p.here = a.Nodes, a.Here
-	p.found = fmt.Sprintf("in the %s of job %s of Slurm, with %d nodes: %s", a.Where, a.ID, len(a.Nodes), hostlist.Encode(a.Nodes))
+	crewed := p.crew != nil || a.Where == outer.Step && o.dryRun && o.mayCrew(e, a.Procs) == nil
+	p.found = fmt.Sprintf("in the %s of job %s of Slurm, with %s: %s", a.Where, a.ID, plural(len(a.Nodes), "node"), hostlist.Encode(a.Nodes))
 	if a.Where == outer.Step {
 		p.found += fmt.Sprintf("; %d tasks were started, of which the first (task 0) runs the leader; ", a.Procs)
-		if p.crew != nil || o.dryRun && o.mayCrew(e, a.Procs) == nil {
+		if crewed {
 			p.found += "they talk by PMI, and the first one on each other node becomes its broker"
 		} else {
 			p.found += "it starts a broker on each other node, and the other tasks wait for the end"
@@ -156,7 +157,7 @@ func (o *startOptions) planSlurm(e *env, p *launchPlan) error {
 	if p.seat == nil || o.dryRun { // else it is asked there
 		p.askSlurm(a)
 	}
-	if p.crew != nil {
+	if crewed {
 		p.way = crewWay{p.crew}
 		return nil
 	}

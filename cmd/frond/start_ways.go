@@ -79,7 +79,7 @@ func (o *startOptions) whichHosts(p *launchPlan) error {
 	}
 	a := p.alloc
 	p.nodes, p.here = a.Nodes, a.Here
-	p.found = fmt.Sprintf("in the %s of job %s of %s, with %d nodes: %s", a.Where, a.ID, schedulers[a.Kind], len(a.Nodes), hostlist.Encode(a.Nodes))
+	p.found = fmt.Sprintf("in the %s of job %s of %s, with %s: %s", a.Where, a.ID, schedulers[a.Kind], plural(len(a.Nodes), "node"), hostlist.Encode(a.Nodes))
 	switch {
 	case a.JSM:
 		p.found += "; it is a launch node, and jsrun reaches the others"

@@ -222,7 +222,7 @@ func (s *supervisor) onOnline(ev evOnline) {
 			s.fail(err)
 			return
 		}
-		s.say("going on without some (--min-nodes %d): %v", s.o.minNodes, err)
+		s.goOn("some", err)
 		s.limit = time.Now().Add(leaderLimit)
 		s.waitFor(s.online)
 		return

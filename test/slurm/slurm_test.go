@@ -142,6 +142,9 @@ func oncePerNode(t *testing.T, c *cluster) {
 	out, code := c.shell("srun -N2 -n2 --mpi=pmi2 frond start --check")
 	require.Zero(t, code, out)
 	require.Regexp(t, `(?m)^1 +n1 .* pmi .* tcp://`, out, "the processes become the brokers, without another step")
+	out, code = c.shell("srun -N2 -n2 --mpi=pmi2 frond start --dry-run")
+	require.Zero(t, code, out)
+	require.Contains(t, out, "run:      nothing more: the processes that were started become the brokers")
 }
 
 // oncePerNodeFails: the other tasks end soon, and there is a reason.

@@ -39,6 +39,7 @@ func TestSlurm(t *testing.T) {
 		{"no shared directory", unshared},
 		{"the program is missing on a node", missing},
 		{"an old program on a node", old},
+		{"the certificate of another instance", stranger},
 		{"too few ports", noPort},
 		{"a home that cannot be written to", noHome},
 		{"MPI", mpi},

@@ -63,6 +63,29 @@ func old(t *testing.T, c *cluster) {
 	require.NotContains(t, out, "started")
 }
 
+// swapCert stands before srun: it keeps the certificate of the first instance whose brokers it starts, and gives it to the brokers of the next.
+const swapCert = `#!/bin/sh
+ticket() { t=$(printf %s "$FROND_BOOT" | tr _- /+); while [ $((${#t} % 4)) != 0 ]; do t="$t="; done; printf %s "$t" | base64 -d; }
+if [ -s other-cert ]; then
+	FROND_BOOT=$(ticket | jq -c --rawfile c other-cert '.cert=$c' | base64 -w 0 | tr /+ _- | tr -d =)
+elif [ "$FROND_BOOT" ]; then
+	ticket | jq -j .cert >other-cert
+fi
+exec $REAL_SRUN "$@"
+`
+
+// stranger: a broker has the certificate of another instance.
+func stranger(t *testing.T, c *cluster) {
+	require.NoError(t, os.Mkdir(filepath.Join(c.dir, "swap"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "swap/srun"), []byte(swapCert), 0o755))
+	out := c.finish("stranger", c.batch("stranger", "--no-kill -N2 -n2", `export REAL_SRUN=$(command -v srun) PATH=$PWD/swap:$PATH
+		frond start frond run -N2 -n2 echo mine; frond start echo started; echo code $?`))
+	require.Equal(t, 2, strings.Count(out, "mine\n"), out)
+	require.Regexp(t, `broker 1 did not start: node n1: no broker there has reported in; the launcher says:(\n  .*)*\n  frond broker: .*the other end does not have this instance's certificate`, out)
+	require.Contains(t, out, "code 1")
+	require.NotContains(t, out, "started")
+}
+
 // noPort: all nodes are this host here, and there are too few ports for five listeners.
 func noPort(t *testing.T, c *cluster) {
 	out := c.finish("ports", c.batch("ports", "--no-kill -N4 -n4", "frond start --port-range 45811-45813 echo started; echo code $?"))

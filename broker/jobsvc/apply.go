@@ -210,6 +210,7 @@ type committer struct {
 	due     time.Time // when the next may go; zero = nothing to commit, or one is under way
 	retryAt time.Time // after a failure
 	failed  int       // commits since the last that succeeded
+	err     error     // of the last of them; nil = it succeeded
 	replies map[uint64][]pending
 }
 
@@ -273,7 +274,7 @@ func (s *Service) onCommitted(err error) {
 		s.refused(replies, err)
 		return
 	}
-	c.retryAt, c.failed = time.Time{}, 0
+	c.retryAt, c.failed, c.err = time.Time{}, 0, nil
 	s.step(job.Committed{})
 	for _, p := range replies {
 		p.f(s.out, nil)
@@ -285,6 +286,7 @@ func (s *Service) refused(replies []pending, err error) {
 	s.out.Log("error", "commit failed, trying again", "err", err)
 	s.committer.retryAt = s.now.Add(commitRetry)
 	s.committer.failed++
+	s.committer.err = err
 	s.step(job.Refused{})
 	e := wire.Errorf(wire.Unavailable, "the state directory cannot be written: %v; nothing was submitted", err)
 	for _, p := range replies {

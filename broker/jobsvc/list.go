@@ -235,6 +235,8 @@ func (s *Service) active(v *job.View) api.JobInfo {
 	info := submitted(v.Row, j)
 	info.ID, info.Index, info.CC, info.State, info.Attempt = v.ID, v.Index, v.CC, int(v.Fold.State), int(v.Fold.Attempt)
 	switch {
+	case v.Fold.State == jobspec.StateCleanup && s.committer.err != nil:
+		info.Reason = fmt.Sprintf("its end cannot be written down: %v", s.committer.err)
 	case v.Fold.State == jobspec.StateDepend && len(info.Dependencies) > 0:
 		info.Reason = "waits for " + strings.Join(info.Dependencies, ", ")
 	case v.Pending && info.Urgency == 0:

@@ -138,7 +138,12 @@ func (o *bulkCmd) values(e *env, s *parallelSource) ([]string, error) {
 	if !s.file {
 		return s.values, nil
 	}
-	data, err := e.readInput(s.values[0])
+	in, err := e.openInput(s.values[0])
+	if err != nil {
+		return nil, fmt.Errorf("read inputs: %w", err)
+	}
+	defer in.Close()
+	data, err := io.ReadAll(in)
 	if err != nil {
 		return nil, fmt.Errorf("read inputs: %w", err)
 	}

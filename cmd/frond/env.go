@@ -33,7 +33,7 @@ type env struct {
 
 // newEnv is the env of this process.
 func newEnv() *env {
-	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv, color: "auto", etc: "/etc/frond"}
+	return &env{stdin: os.Stdin, stdout: &watchedFile{File: os.Stdout}, stderr: os.Stderr, lookup: os.LookupEnv, color: "auto", etc: "/etc/frond"}
 }
 
 // getenv returns a variable, or "" where it is unset.
@@ -44,8 +44,8 @@ func (e *env) getenv(name string) string {
 
 // isTerminal tells whether stream (one of the env's) is a terminal.
 func (e *env) isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	f := asFile(stream)
+	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
 // useColor tells whether output on stream is to be coloured: --color decides, else NO_COLOR, else whether it is a terminal.
@@ -114,6 +114,9 @@ func (e *env) run(ctx context.Context, args []string) int {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = unwritten(e.stdout)
+	}
 	if err != nil {
 		e.report(cmd, err)
 	}

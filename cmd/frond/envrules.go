@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -136,7 +137,10 @@ func (r *envRules) copyMatching(pattern string) error {
 	return nil
 }
 
-const maxRuleFiles = 16 // depth of rule files in rule files
+const (
+	maxRuleFiles = 16        // depth of rule files in rule files
+	maxRule      = 128 << 10 // length of a line in them: Linux takes no longer variable
+)
 
 func (r *envRules) file(name string) error {
 	if r.depth++; r.depth > maxRuleFiles {
@@ -153,7 +157,9 @@ func (r *envRules) file(name string) error {
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
+	lines.Buffer(nil, maxRule)
+	n := 1
+	for ; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
 		if line == "" || line[0] == '#' {
 			continue
@@ -162,7 +168,13 @@ func (r *envRules) file(name string) error {
 			return fmt.Errorf("%s line %d: %w", name, n, err)
 		}
 	}
-	return lines.Err()
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return fmt.Errorf("%s line %d is longer than %d bytes, the most that a variable can have", name, n, maxRule)
+	case err != nil:
+		return fmt.Errorf("read rules: %w", err)
+	}
+	return nil
 }
 
 // namePattern is a match function for a glob, or for a regular expression after "/" (with or without "/" at its end), which

@@ -142,6 +142,8 @@ func (x *explanation) text() string {
 		return x.waiting() + x.before()
 	case s == jobspec.StateRun:
 		return x.running() + x.before()
+	case s == jobspec.StateCleanup && j.Reason != "":
+		return "has ended, and " + j.Reason + "; it is tried again until it can"
 	case s == jobspec.StateCleanup:
 		return "has just ended; its end is being written down"
 	}

@@ -62,6 +62,9 @@ func (e *env) resolve(target string) (string, error) {
 	entry, err := reg.Get(target)
 	if err != nil {
 		if uri, ok, perr := e.resolvePath(target); ok {
+			if isNotFound(perr) && !strings.Contains(target, "/") { // a word may be meant as either
+				perr = fmt.Errorf("%w, and no instance is called %s; 'frond list' shows them", perr, target)
+			}
 			return uri, perr
 		}
 	}

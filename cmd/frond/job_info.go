@@ -59,5 +59,8 @@ func jobInfo(ctx context.Context, e *env, arg, key string, base bool) error {
 
 // infoError puts the id in front of an error.
 func infoError(e *env, id jobspec.ID, err error) error {
+	if isNotFound(err) && strings.HasPrefix(err.Error(), "unknown job id ") {
+		return fmt.Errorf("%s: unknown job id", e.idText(id)) // not its number twice
+	}
 	return fmt.Errorf("%s: %w", e.idText(id), err)
 }

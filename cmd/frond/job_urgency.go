@@ -7,6 +7,7 @@ import (
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/spf13/cobra"
 )
 
@@ -86,7 +87,7 @@ func oneJob(ctx context.Context, c *client.Client, id jobspec.ID) (*api.JobInfo,
 		return nil
 	})
 	if err == nil && found == nil {
-		err = fmt.Errorf("unknown job id %v", id)
+		err = wire.Errorf(wire.NotFound, "unknown job id %v", id)
 	}
 	return found, err
 }

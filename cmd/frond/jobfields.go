@@ -307,6 +307,8 @@ func (j jobView) progress() string {
 // contextualInfo is what one most wants to know in the job's state: why it waits, or where it runs or ran.
 func (j jobView) contextualInfo() string {
 	switch s := j.state(); {
+	case s == jobspec.StateCleanup && j.Reason != "":
+		return j.Reason
 	case s&jobspec.StatesPending == 0:
 		return j.Nodelist
 	case j.NElements > 1:

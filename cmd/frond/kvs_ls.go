@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -177,7 +176,7 @@ func writeColumns(out io.StringWriter, names []string, width int) {
 
 // terminalWidth is the width of the terminal that w is, -1 if it is none.
 func terminalWidth(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
+	if f := asFile(w); f != nil {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
 			return n
 		}

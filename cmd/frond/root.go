@@ -35,6 +35,15 @@ func newRoot(e *env, verbs []*cobra.Command) *cobra.Command {
 		if err := checkColor(e.color); err != nil {
 			return err
 		}
+		if err := checkSaid(func(name string) (string, bool) {
+			f := cmd.Flags().Lookup(name)
+			if f == nil {
+				return "", false
+			}
+			return f.Value.String(), f.Changed
+		}); err != nil {
+			return err
+		}
 		return e.configure(cmd)
 	}
 	root.DisableFlagsInUseLine = true

@@ -121,9 +121,3 @@ const defaultPath = "/usr/local/bin:/usr/bin:/bin"
 func withDir(dir, path string) string {
 	return dir + string(os.PathListSeparator) + cmp.Or(path, defaultPath)
 }
-
-// asFile is stream as the file that a process can inherit; nil (nothing) if it is none.
-func asFile(stream any) *os.File {
-	f, _ := stream.(*os.File)
-	return f
-}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,18 +48,17 @@ func (s *sourceOptions) batch(e *env, o *submitOptions, item api.SubmitItem) (*b
 		option, path, tag, read = "--from-json", s.fromJSON, "{entry}", readEntries
 		vars = []string{"FROND_ENTRY={{param.1}}"}
 	}
-	data, err := e.readInput(path)
+	in, err := e.openInput(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", option, err)
 	}
-	lists, n, err := read(data)
+	defer in.Close()
+	lists, n, err := read(in)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s: %w", option, path, err)
 	case n == 0:
 		return nil, fmt.Errorf("%s: %s is empty: there is nothing to submit", option, path)
-	case n > maxArray:
-		return nil, fmt.Errorf("%s: %s makes %d jobs; an array has at most %d elements", option, path, n, maxArray)
 	}
 	one := o.replace(tag, "{{param.0}}")
 	for _, v := range vars {
@@ -68,58 +69,131 @@ func (s *sourceOptions) batch(e *env, o *submitOptions, item api.SubmitItem) (*b
 	return b, b.addParams(one, os.Environ(), item, lists)
 }
 
-// readInput reads a file, standard input for "-".
-func (e *env) readInput(path string) ([]byte, error) {
+// maxInput bounds what is read to make jobs of: there are inputs without an end.
+const maxInput = 1 << 30
+
+// maxValue is how long a line or item may be: Linux takes no longer argument or variable, and each job has it as a variable.
+const maxValue = 128<<10 - len("FROND_ENTRY=") - 1
+
+// openInput opens a file, standard input for "-", of which a bounded part can be read.
+func (e *env) openInput(path string) (io.ReadCloser, error) {
 	if path == "-" {
-		return io.ReadAll(e.stdin)
+		return boundedInput(path, io.NopCloser(e.stdin)), nil
 	}
-	return os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return boundedInput(path, f), nil
 }
 
-// readLines gives each line, without its end, as the only parameter.
-func readLines(data []byte) (iter.Seq[[]string], int, error) {
-	n := bytes.Count(data, []byte("\n"))
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		n++
+// bounded reads at most maxInput bytes, and fails behind them.
+type bounded struct {
+	io.ReadCloser
+	path string
+	left int
+}
+
+func boundedInput(path string, in io.ReadCloser) *bounded { return &bounded{in, path, maxInput} }
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("it is larger than %d MiB: submit it in parts", maxInput>>20)
 	}
-	line := 0
-	for text := range bytes.Lines(data) {
-		if line++; bytes.IndexByte(text, 0) >= 0 {
-			return nil, 0, fmt.Errorf("line %d holds a NUL byte", line)
+	return n, err
+}
+
+// readLines gives each line, without its end, as the only parameter. What cannot be lines for elements is not read to its end.
+func readLines(in io.Reader) (iter.Seq[[]string], int, error) {
+	var text []byte
+	var ends []int // of the lines in text
+	lines := bufio.NewReaderSize(in, maxValue+2)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if len(line) > 0 {
+			n := len(ends) + 1
+			line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+			switch {
+			case bytes.IndexByte(line, 0) >= 0:
+				return nil, 0, fmt.Errorf("line %d holds a NUL byte", n)
+			case len(line) > maxValue:
+				return nil, 0, fmt.Errorf("line %d is longer than %d bytes, the most that a command can be given", n, maxValue)
+			case n > maxArray:
+				return nil, 0, fmt.Errorf("it has more than %d lines; an array has no more elements", maxArray)
+			}
+			text = append(text, line...)
+			ends = append(ends, len(text))
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
 		}
 	}
 	return func(yield func([]string) bool) {
-		for text := range bytes.Lines(data) {
-			text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
-			if !yield([]string{string(text)}) {
+		from := 0
+		for _, end := range ends {
+			if !yield([]string{string(text[from:end])}) {
 				return
 			}
+			from = end
 		}
-	}, n, nil
+	}, len(ends), nil
 }
 
 // readEntries gives each item of a JSON array as two parameters: as text (of a string what it holds), and as JSON.
-func readEntries(data []byte) (iter.Seq[[]string], int, error) {
-	var items []json.RawMessage
-	if err := json.Unmarshal(data, &items); err != nil {
-		return nil, 0, fmt.Errorf("is not a JSON array: %w", err)
+func readEntries(in io.Reader) (iter.Seq[[]string], int, error) {
+	dec := json.NewDecoder(in)
+	if begin, err := dec.Token(); err != nil || begin != json.Delim('[') {
+		return nil, 0, fmt.Errorf("is not a JSON array: %w", cmp.Or(unended(err), errors.New("it does not begin with [")))
 	}
-	lists := func(yield func([]string) bool) {
+	var items []json.RawMessage
+	for dec.More() {
+		var item json.RawMessage
+		if err := dec.Decode(&item); err != nil {
+			return nil, 0, fmt.Errorf("is not a JSON array: item %d: %w", len(items)+1, unended(err))
+		}
+		items = append(items, item)
+		switch n := len(items); {
+		case strings.IndexByte(entryText(item), 0) >= 0:
+			return nil, 0, fmt.Errorf("item %d holds a NUL character", n)
+		case len(item) > maxValue:
+			return nil, 0, fmt.Errorf("item %d is longer than %d bytes, the most that a command can be given", n, maxValue)
+		case n > maxArray:
+			return nil, 0, fmt.Errorf("it has more than %d items; an array has no more elements", maxArray)
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, 0, fmt.Errorf("is not a JSON array: %w", unended(err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, 0, errors.New("is not a JSON array: something stands behind its end")
+	}
+	return func(yield func([]string) bool) {
 		for _, item := range items {
-			var text string
-			if json.Unmarshal(item, &text) != nil || item[0] != '"' {
-				text = string(item)
-			}
-			if !yield([]string{text, string(item)}) {
+			if !yield([]string{entryText(item), string(item)}) {
 				return
 			}
 		}
+	}, len(items), nil
+}
+
+// entryText is an item as text: of a string what it holds.
+func entryText(item json.RawMessage) string {
+	var text string
+	if item[0] == '"' && json.Unmarshal(item, &text) == nil {
+		return text
 	}
-	i := 0
-	for list := range lists {
-		if i++; strings.IndexByte(list[0], 0) >= 0 {
-			return nil, 0, fmt.Errorf("item %d holds a NUL character", i)
-		}
+	return string(item)
+}
+
+// unended is an error of reading JSON, in words where the text is over too soon.
+func unended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("it ends too soon")
 	}
-	return lists, len(items), nil
+	return err
 }

@@ -70,7 +70,9 @@ func TestAFullDiskUnderTheStateDirectory(t *testing.T) {
 	require.Contains(t, in.frond(t, "jobs", "-n", "-o", "{id}"), in.long.String())
 	require.Contains(t, in.frond(t, "dmesg"), "disk is full")
 	in.frond(t, "ping", "-c", "1", "--rank", "3")
-	time.Sleep(1500 * time.Millisecond) // the writer ends now, on a disk that takes no results
+	require.True(t, harness.Until(patience, func() bool { // the writer ends, on a disk that takes no results
+		return strings.Contains(in.frond(t, "explain", writer.String()), "its end cannot be written down: ")
+	}))
 
 	free()
 	require.True(t, harness.Until(patience, func() bool {

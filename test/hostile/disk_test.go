@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"

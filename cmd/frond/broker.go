@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -160,6 +161,32 @@ func watchSupervisor(cancel context.CancelCauseFunc) {
 }
 
 var errOrphaned = fmt.Errorf("the supervisor is dead")
+
+// earlyEnd is a SIGTERM or SIGINT that may come before there is a broker that it could end.
+type earlyEnd struct {
+	mu   sync.Mutex
+	sig  os.Signal
+	then func(os.Signal)
+}
+
+// come is for catchTermination.
+func (t *earlyEnd) come(sig os.Signal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sig = sig; t.then != nil {
+		t.then(sig)
+	}
+}
+
+// by says what the signal does from now on; nil = nothing yet. It tells whether it has come before.
+func (t *earlyEnd) by(then func(os.Signal)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.then = then; then != nil && t.sig != nil {
+		then(t.sig)
+	}
+	return t.sig != nil
+}
 
 // catchTermination calls stop once at the first SIGTERM or SIGINT. Signals that a batch system or a terminal sends to everything
 // around it are swallowed: the supervisor decides. (Not ignored: that would be inherited by tasks.)

@@ -178,6 +178,8 @@ func (m *membership) dial(ctx context.Context) error {
 // serve makes the run directory, waits for the leader and is a broker of its instance.
 func (m *membership) serve(ctx context.Context, e *env) error {
 	info := m.ticket.Info
+	var end earlyEnd // nothing is made before it is caught
+	defer catchTermination(end.come)()
 	dir, err := boot.ShareRunDir(e.getenv, &info, m.place.Rank, m.ticket.Cert)
 	if err != nil {
 		return err
@@ -192,6 +194,7 @@ func (m *membership) serve(ctx context.Context, e *env) error {
 	if err := m.offer(&info); err != nil {
 		return err
 	}
+	end.by(func(os.Signal) { m.tellTerminated() })
 	for m.leader == "" {
 		order, err := m.conn().Next()
 		if err != nil {
@@ -205,10 +208,11 @@ func (m *membership) serve(ctx context.Context, e *env) error {
 	p := &brokerProcess{info: &info, rank: int32(m.place.Rank), join: &joinWay{m.leaderAddrs(), m.conn().Local(), m.joined}, log: newLog(e.stderr), rush: tuneRush(e)}
 	return p.run(ctx, func(b *broker.Broker, cancel context.CancelCauseFunc) (release func()) {
 		go m.watch(b, cancel)
-		return catchTermination(func(sig os.Signal) {
+		end.by(func(sig os.Signal) {
 			p.driver.Interrupted()
 			m.terminated(b, sig)
 		})
+		return func() {}
 	})
 }
 
@@ -312,7 +316,8 @@ func (m *membership) redial() bool {
 // terminated: an outer scheduler sends TERM to all that it has started, which means the whole instance. It ends by its supervisor; if
 // that does not see to it, by itself.
 func (m *membership) terminated(b *broker.Broker, sig os.Signal) {
-	n := int(unix.SIGTERM)
-	m.conn().Say(meet.Word{Signal: n})
+	m.tellTerminated()
 	time.AfterFunc(leaderLimit, func() { b.Shutdown(true, sig.String()) })
 }
+
+func (m *membership) tellTerminated() { m.conn().Say(meet.Word{Signal: int(unix.SIGTERM)}) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/broker"
@@ -98,13 +99,21 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 		return broker.ServiceSpec{}, err
 	}
 	driver, err := proc.New(proc.Config{KeepEnv: p.info.KeepEnv, PathDir: shims, Nodes: nodes, Rank: p.rank, RunDir: p.info.BrokerDir(int(p.rank)), Hostname: tree.Info.Hostname,
-		URI: p.info.URI(int(p.rank)), TaskURI: p.info.TaskURI, JobPath: p.info.JobPath, Env: outerEnv(p.info), Outer: p.info.Outer != "", Rush: p.rush})
+		URI: p.info.URI(int(p.rank)), TaskURI: p.info.TaskURI, JobPath: p.info.JobPath, Env: outerEnv(p.info), Outer: p.info.Outer != "", Killed: p.clearChildren, Rush: p.rush})
 	if err != nil {
 		return broker.ServiceSpec{}, err
 	}
 	p.driver = driver
 	svc := execsvc.New(execsvc.Config{UUID: tree.UUID, Exec: exec.Config{}})
 	return broker.ServiceSpec{Service: svc, Driver: driver, Await: true}, nil
+}
+
+// clearChildren removes the run directories that killed child instances have left on this host.
+func (p *brokerProcess) clearChildren() {
+	c := childStart{parent: p.info}
+	for _, base := range []string{boot.Base(c.getenv, "", 1), boot.Base(c.getenv, strings.Repeat("x", boot.MaxSocketPath), 1)} {
+		boot.Sweep(base)
+	}
 }
 
 // outerEnv is what tasks see of the allocation that the instance is in.

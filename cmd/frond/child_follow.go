@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,14 @@ import (
 // follow is the life of a broker of a child instance that is not its leader: it finds that, joins, and ends as the instance does.
 func (c *childStart) follow(ctx context.Context, e *env, limit time.Duration) error {
 	tuneMemory(e, c.Task)
+	var end earlyEnd // nothing is made before it is caught
+	defer catchTermination(end.come)()
 	finding, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	end.by(func(os.Signal) { cancel() })
 	ticket, err := c.find(finding)
-	if err != nil {
-		return err
+	if ended := end.by(nil); err != nil || ended {
+		return cmp.Or(err, errEnded)
 	}
 	info := ticket.Info
 	if info.Branch != "" {
@@ -52,6 +56,7 @@ func (c *childStart) follow(ctx context.Context, e *env, limit time.Duration) er
 	}
 	p.log = newLog(e.stderr)
 	return p.run(ctx, func(b *broker.Broker, _ context.CancelCauseFunc) (release func()) {
-		return catchTermination(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })
+		end.by(func(sig os.Signal) { b.Shutdown(!info.TempState, sig.String()) })
+		return func() {}
 	})
 }

@@ -288,7 +288,8 @@ func (o *startOptions) run(ctx context.Context, e *env) error {
 		plan.ended(err)
 		return err
 	}
-	s := &supervisor{e: e, o: o, plan: plan, began: time.Now()}
+	s := &supervisor{e: e, o: o, plan: plan, began: time.Now(), events: make(chan any, 64)}
+	defer s.catchSignals()()
 	err = s.prepare()
 	if err == nil {
 		err = s.run(ctx)

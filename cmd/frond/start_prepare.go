@@ -53,7 +53,6 @@ func (s *supervisor) prepare() error {
 
 // makeCrews makes what starts brokers: here, and on other hosts.
 func (s *supervisor) makeCrews(parts [][]byte) error {
-	s.events = make(chan any, 64)
 	live, err := newLiveness()
 	if err != nil {
 		return err

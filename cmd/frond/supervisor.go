@@ -97,11 +97,14 @@ func (s *supervisor) run(ctx context.Context) error {
 	clients, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.clients = clients
-	stop := s.catchSignals()
-	defer stop()
-	s.watchEnd()
-	s.askNoKill()
-	s.startAll()
+	for len(s.events) > 0 { // signals that came while it was prepared
+		s.step(<-s.events)
+	}
+	if s.phase == starting {
+		s.watchEnd()
+		s.askNoKill()
+		s.startAll()
+	}
 	for !s.done() {
 		s.step(<-s.events)
 	}
@@ -157,7 +160,7 @@ func (s *supervisor) step(ev any) {
 	}
 }
 
-// catchSignals turns signals into events. SIGHUP stays ignored if it was (nohup); SIGINT does not, which shells without job control
+// catchSignals turns signals into events, from before the first thing is made that would be left until all has been taken away. SIGHUP stays ignored if it was (nohup); SIGINT does not, which shells without job control
 // have ignored by whatever they start in the background.
 func (s *supervisor) catchSignals() (stop func()) {
 	ch := make(chan os.Signal, 8)
@@ -173,7 +176,10 @@ func (s *supervisor) catchSignals() (stop func()) {
 		for {
 			select {
 			case sig := <-ch:
-				s.events <- sig
+				select {
+				case s.events <- sig:
+				case <-quit:
+				}
 			case <-quit:
 				return
 			}
@@ -354,7 +360,7 @@ func (s *supervisor) interrupted() {
 	if s.phase == stopping {
 		return
 	}
-	if s.keep {
+	if s.keep && s.phase != starting {
 		s.say("jobs that have not ended stay in %s: 'frond start --statedir %s' goes on with them", s.info.StateDir, s.info.StateDir)
 	}
 	s.stop(s.keep, "interrupted")

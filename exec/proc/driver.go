@@ -28,6 +28,7 @@ type Config struct {
 	PathDir  string          // stands first in the PATH of tasks; empty = nothing is added
 	Outer    bool            // an outer scheduler may send SIGTERM to all processes here (hold.go)
 	MaxIdle  time.Duration   // a spawner idle for so long is ended; default 10 s
+	Killed   func()          // if set, called when a broker of a child instance was killed, before its end is told: it has left what it has made
 	Rush     func(on bool)   // if set, told from a goroutine of the driver when many short tasks begin to come, and when they cease to
 }
 

@@ -226,6 +226,9 @@ func (d *Driver) settle(t *task, ev exec.TaskEvent) exec.TaskEvent {
 		if j.tmp != "" {
 			removeAll(j.tmp)
 		}
+		if j.Spec.Job.Instance != nil && d.cfg.Killed != nil && syscall.WaitStatus(ev.Status).Signaled() {
+			d.cfg.Killed()
+		}
 	}
 	return ev
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,14 +76,35 @@ func CreateRunDir(base, name string, size int) (*RunDir, error) {
 var errSwept = errors.New("the run directory was cleared by another process while it was made")
 
 func createRunDir(path, name string, size int) (*RunDir, error) {
-	err := os.Mkdir(path, 0o700)
+	dir, err := makeLocked(path)
 	if errors.Is(err, fs.ErrExist) {
 		if !removeStale(path) {
 			return nil, fmt.Errorf("%s: %w", name, ErrRunning)
 		}
-		err = os.Mkdir(path, 0o700)
+		if dir, err = makeLocked(path); errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s: %w", path, errSwept)
+		}
 	}
 	if err != nil {
+		return nil, err
+	}
+	for rank := range size {
+		if err := os.Mkdir(filepath.Join(path, strconv.Itoa(rank)), 0o700); err != nil {
+			return nil, errors.Join(fmt.Errorf("make run directory: %w", err), dir.Remove())
+		}
+	}
+	return dir, nil
+}
+
+// makeLocked makes a run directory with its lock file, and holds that. Who dies in between leaves a directory without one; that it is left,
+// and not about to get one, is seen by the lock of the directory around it, which the maker shares meanwhile.
+func makeLocked(path string) (*RunDir, error) {
+	making, err := lockBase(filepath.Dir(path), unix.LOCK_SH)
+	if err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	defer making.Close()
+	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
 	lock, err := takeLock(path, os.O_RDWR|os.O_CREATE, unix.LOCK_SH)
@@ -98,11 +118,6 @@ func createRunDir(path, name string, size int) (*RunDir, error) {
 	if !dir.holds() {
 		dir.Close()
 		return nil, fmt.Errorf("%s: %w", path, errSwept)
-	}
-	for rank := range size {
-		if err := os.Mkdir(filepath.Join(path, strconv.Itoa(rank)), 0o700); err != nil {
-			return nil, errors.Join(fmt.Errorf("make run directory: %w", err), dir.Remove())
-		}
 	}
 	return dir, nil
 }
@@ -136,7 +151,8 @@ func (d *RunDir) Remove() error {
 	return err
 }
 
-// removeTree deletes a run directory, its lock file last: who is killed meanwhile leaves what others see to be stale.
+// removeTree deletes a run directory, its lock file last: who is killed meanwhile leaves what others see to be stale. From then on the
+// directory may be another's, made anew under the same name: it is removed only if it is empty.
 func removeTree(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -150,7 +166,13 @@ func removeTree(path string) error {
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(path)
+	if err := os.Remove(filepath.Join(path, lockFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 const lockFile = "lock"
@@ -180,24 +202,25 @@ func Sweep(base string) []string {
 // Clear removes one run directory if no process holds it any more, and tells whether it did.
 func Clear(rundir string) bool { return checkOwned(rundir) == nil && removeStale(rundir) }
 
-// youngDir is how long a run directory may be without a lock file: its maker is about to make one.
-const youngDir = 10 * time.Second
-
 // removeStale removes path if it is the run directory of a dead instance, and tells whether it did.
 func removeStale(path string) bool {
 	lock, err := takeLock(path, os.O_RDWR, unix.LOCK_EX)
-	switch {
-	case err == nil:
-		defer lock.Close()
-	case !errors.Is(err, fs.ErrNotExist):
-		return false
-	default:
-		fi, err := os.Lstat(path)
-		if err != nil || !fi.IsDir() || time.Since(fi.ModTime()) < youngDir {
+	if errors.Is(err, fs.ErrNotExist) { // no lock file yet, or none ever
+		making, err := lockBase(filepath.Dir(path), unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
 			return false
 		}
+		defer making.Close()
+		if lock, err = takeLock(path, os.O_RDWR, unix.LOCK_EX); errors.Is(err, fs.ErrNotExist) {
+			fi, err := os.Lstat(path)
+			return err == nil && fi.IsDir() && removeTree(path) == nil
+		}
 	}
-	return removeTree(path) == nil
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return (&RunDir{path, lock}).holds() && removeTree(path) == nil
 }
 
 // Held tells whether a process of the instance in rundir is alive on this host.
@@ -218,6 +241,22 @@ func takeLock(dir string, flags, how int) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
 		f.Close()
 		return nil, err
+	}
+	return f, nil
+}
+
+// lockBase locks the directory around run directories.
+func lockBase(base string, how int) (*os.File, error) {
+	f, err := os.OpenFile(base, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), how)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", base, err)
 	}
 	return f, nil
 }

@@ -44,7 +44,7 @@ func shareDir(path string, info *Info, cert string) (*RunDir, error) {
 	}
 	for end := time.Now().Add(shareLimit); ; time.Sleep(5 * time.Millisecond) {
 		d, err := makeShared(path, info, cert)
-		if err == nil || !errors.Is(err, fs.ErrExist) {
+		if err == nil || !errors.Is(err, fs.ErrExist) && !errors.Is(err, errSwept) {
 			return d, err
 		}
 		if d, err = OpenRunDir(path); err == nil {
@@ -58,9 +58,11 @@ func shareDir(path string, info *Info, cert string) (*RunDir, error) {
 				err = lerr
 			}
 			d.Close()
-			if lerr == nil && !removeStale(path) {
+			if !removeStale(path) && lerr == nil {
 				return nil, err
 			}
+		} else if errors.Is(err, fs.ErrNotExist) {
+			removeStale(path) // its maker may have died before it could lock it
 		} else if errors.Is(err, unix.EWOULDBLOCK) {
 			continue // its last process is just removing it
 		}
@@ -71,14 +73,10 @@ func shareDir(path string, info *Info, cert string) (*RunDir, error) {
 }
 
 func makeShared(path string, info *Info, cert string) (*RunDir, error) {
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make run directory: %w", err)
-	}
-	lock, err := takeLock(path, os.O_RDWR|os.O_CREATE, unix.LOCK_SH)
+	d, err := makeLocked(path)
 	if err != nil {
-		return nil, fmt.Errorf("lock run directory %s: %w", path, err)
+		return nil, err
 	}
-	d := &RunDir{Path: path, lock: lock}
 	here := *info
 	here.RunDir = path
 	err = errors.Join(writeSecret(here.CertFile(), []byte(cert)), here.Save())

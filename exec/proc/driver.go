@@ -49,7 +49,8 @@ type Driver struct {
 	paused bool
 	gate   *sync.Cond // on mu: paused or closed changed
 	closed bool
-	dozing bool // the poller waits for a kick
+	dozing bool // the poller waits for a kick, or for longer than slowPoll
+	fresh  bool // a slot was taken since the poller came
 
 	interrupted bool // this process got SIGTERM
 	held        map[exec.RunID][]exec.TaskEvent

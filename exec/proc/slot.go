@@ -28,6 +28,7 @@ type slot struct {
 	mu      sync.Mutex
 	task    *task
 	begun   time.Time // of task
+	heard   time.Time // when it last had written something, or begun
 	stopped bool      // task is stopped until its spool is read
 }
 
@@ -116,6 +117,7 @@ func (s *slot) discard() {
 func (s *slot) start(t *task, io *stdio) {
 	s.mu.Lock()
 	s.task, s.begun, s.stopped = t, time.Now(), false
+	s.heard = s.begun
 	if !s.d.begin(t, s) {
 		s.task = nil
 		s.mu.Unlock()

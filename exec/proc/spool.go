@@ -24,6 +24,7 @@ const (
 	punch    = 1 << 20   // give memory back in pieces of this size
 	slowPoll = 50 * time.Millisecond
 	fastPoll = 5 * time.Millisecond
+	rarePoll = 250 * time.Millisecond // at most, while tasks are silent: an eighth of the time for which all are
 )
 
 func newSpool(dir string) (*spool, error) {
@@ -101,8 +102,10 @@ func (d *Driver) poll() {
 	defer d.wg.Done()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	silent := time.Duration(0)
 	for {
-		wait := d.pollOnce()
+		var wait time.Duration
+		wait, silent = d.pollOnce(silent)
 		if wait < 0 {
 			return
 		}
@@ -114,12 +117,12 @@ func (d *Driver) poll() {
 	}
 }
 
-// pollOnce returns when to come again, -1 for the end.
-func (d *Driver) pollOnce() time.Duration {
+// pollOnce returns when to come again, -1 for the end, and for how long all tasks have been silent, as it did the last time.
+func (d *Driver) pollOnce(silent time.Duration) (wait, still time.Duration) {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return -1
+		return -1, 0
 	}
 	busy := make([]*slot, 0, len(d.slots))
 	for s := range d.slots {
@@ -127,24 +130,34 @@ func (d *Driver) pollOnce() time.Duration {
 	}
 	d.shrink()
 	d.dozing = len(d.slots) == len(d.idle)
-	changed, on := d.rush.look(time.Now()), d.rush.on
-	wait := time.Hour
+	now := time.Now()
+	changed, on := d.rush.look(now), d.rush.on
+	wait = time.Hour
 	if len(d.slots) > 0 {
 		wait = min(time.Second, d.cfg.MaxIdle/4)
 	}
 	if !d.dozing {
-		wait = slowPoll
+		if wait = slowPoll; !d.fresh {
+			wait = min(max(silent/8, slowPoll), rarePoll)
+		}
+		d.dozing = wait > slowPoll
 	}
+	d.fresh = false
 	d.mu.Unlock()
 	if changed && d.cfg.Rush != nil {
 		d.cfg.Rush(on)
 	}
+	still = time.Hour
 	for _, s := range busy {
-		if s.poll() {
+		more, heard := s.poll()
+		if more {
 			wait = fastPoll
 		}
+		if !heard.IsZero() {
+			still = min(still, now.Sub(heard))
+		}
 	}
-	return wait
+	return min(wait, max(still/8, slowPoll)), still // less if one was heard just now
 }
 
 // shrink ends slots that have been idle for too long. It needs d.mu.
@@ -157,15 +170,19 @@ func (d *Driver) shrink() {
 	d.idle = append(d.idle[:0], d.idle[n:]...)
 }
 
-// poll reads the spools of the slot's task, and tells whether there is more to be expected soon.
-func (s *slot) poll() bool {
+// poll reads the spools of the slot's task, and tells whether there is more to be expected soon, and when the task was heard last; zero = it
+// is none that writes to them.
+func (s *slot) poll() (busy bool, heard time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.task
-	if t == nil || !t.spool || time.Since(s.begun) < slowPoll {
-		return false
+	if t == nil || !t.spool {
+		return false, time.Time{}
 	}
-	busy, most := false, int64(0)
+	if time.Since(s.begun) < slowPoll {
+		return false, s.begun
+	}
+	most := int64(0)
 	for i, p := range s.spool {
 		p.mu.Lock()
 		before := p.unread()
@@ -173,6 +190,9 @@ func (s *slot) poll() bool {
 		left := before
 		if before > 0 && !s.d.isPaused() {
 			left = p.read(s.d, t, i+1, turn)
+		}
+		if before > 0 {
+			s.heard = time.Now()
 		}
 		busy = busy || before > punch
 		most = max(most, left)
@@ -183,7 +203,7 @@ func (s *slot) poll() bool {
 	case most <= maxUnread/4 && s.stopped:
 		s.resume()
 	}
-	return busy
+	return busy, s.heard
 }
 
 // resume needs s.mu.
@@ -201,6 +221,7 @@ func (d *Driver) wake() {
 
 // wakeLocked wakes the poller if it does not come anyway. It needs d.mu.
 func (d *Driver) wakeLocked() {
+	d.fresh = true
 	if d.dozing {
 		d.dozing = false
 		d.wake()

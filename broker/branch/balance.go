@@ -14,7 +14,7 @@ import (
 // Balance decides how much of the queue each branch is given. Work is counted in cores: an element counts as many as it asks for.
 //
 // A branch is to have work for some time without its parent's help, and not so much that others run out of it: two rounds of its cores,
-// or what it does in a second if that is more, and it is filled up to one and a half times that. When nothing is left to give and one
+// or what it does in a second if that is more, and it is filled up to three rounds, or two seconds. When nothing is left to give and one
 // branch has cores without work, the one that has most is asked to give some back.
 type Balance struct {
 	sides  map[int]*side
@@ -155,17 +155,21 @@ const recallPause = 250 * time.Millisecond
 // rateEvery is the least time over which a rate is measured.
 const rateEvery = 100 * time.Millisecond
 
+// rateRests is how long nothing need be heard from a branch without its being taken for slow: it reports now and then.
+const rateRests = time.Second
+
 func (s *side) measure(now time.Time) {
 	d := now.Sub(s.since)
-	if d < rateEvery {
+	if d < rateEvery || s.ended == 0 && d < rateRests {
 		return
 	}
 	s.rate = (s.rate + float64(s.ended)/d.Seconds()) / 2
 	s.ended, s.since = 0, now
 }
 
-// low is the load below which a branch gets more.
-func (s *side) low() int { return max(rounds*s.cores, int(s.rate*ahead)) }
+// low is the load below which a branch gets more, and high what it is filled up to.
+func (s *side) low() int  { return max(rounds*s.cores, int(s.rate*ahead)) }
+func (s *side) high() int { return max(rounds*s.cores*3/2, int(s.rate*ahead*2)) }
 
 // Decide says what to do now.
 func (b *Balance) Decide(now time.Time) (takes []Take, recalls []Recall) {
@@ -182,7 +186,7 @@ func (b *Balance) Decide(now time.Time) (takes []Take, recalls []Recall) {
 			continue
 		}
 		share := (asking*s.cores + all - 1) / all
-		if t := b.fill(i, s, min(s.low()*3/2-s.load, max(share, 1))); len(t.Items) > 0 {
+		if t := b.fill(i, s, min(s.high()-s.load, max(share, 1))); len(t.Items) > 0 {
 			takes = append(takes, t)
 		}
 	}
@@ -256,14 +260,14 @@ func (b *Balance) Load(branch int) int {
 	return 0
 }
 
-// Hungry tells whether a branch has cores without work and nothing is left to give: then Decide is to be asked again after a while.
+// Hungry tells whether a branch has cores without work while another has more than it can run: then Decide is to be asked again after a
+// while.
 func (b *Balance) Hungry() bool {
+	short, over := false, false
 	for _, s := range b.sides {
-		if s.up && s.load < s.cores {
-			return true
-		}
+		short, over = short || s.up && s.load < s.cores, over || s.up && s.load > s.cores
 	}
-	return false
+	return short && over
 }
 
 // Check returns the first broken invariant.

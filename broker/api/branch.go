@@ -13,7 +13,7 @@ import (
 //	           ended, and what never arrived, which is the parent's again. The parent then repeats the exceptions for what is held.
 //	operation  parent → branch: orders with grants, exceptions, a wish to have something back, questions of clients, the end.
 //	           branch → parent: branch.report, one after the other, answered when durable: what began, how elements ended, what is given
-//	           back; branch.answer to questions.
+//	           back; branch.answer to questions. What the parent does not wait for is told with much else, some times a second.
 //	failure    when the stream breaks, whoever it was, all that was under way is forgotten on both sides, and the branch says hello
 //	           again: the list settles what got lost. A report of an earlier session is refused with Resync. What a branch holds stays
 //	           its own until it gives it back, or nothing of it runs any more: then the parent takes it for forfeited.
@@ -63,11 +63,18 @@ type (
 		Ask      *BranchAsk    `msgpack:"ask,omitempty"`
 		Drop     uint64        `msgpack:"drop,omitempty"` // nobody waits for the answer to that question any more
 		End      bool          `msgpack:"end,omitempty"`
+		Hastes   []BranchHaste `msgpack:"hastes,omitempty"`
 	}
 	// BranchShare is elements of an array, as an idset.
 	BranchShare struct {
 		Array    jobspec.ID `msgpack:"array"`
 		Elements string     `msgpack:"elements"`
+	}
+	// BranchHaste is how soon the parent wants to hear of an array's elements (job.Haste).
+	BranchHaste struct {
+		Branch int        `msgpack:"-"`
+		Array  jobspec.ID `msgpack:"array"`
+		Haste  int        `msgpack:"haste"`
 	}
 	// BranchGrant is elements for a branch. Specs and Envs are those that were not sent in this session yet.
 	BranchGrant struct {
@@ -105,6 +112,7 @@ type (
 		Limit    float64        `msgpack:"limit,omitempty"`
 		Watched  bool           `msgpack:"watched,omitempty"`
 		Params   []BranchParams `msgpack:"params,omitempty"`
+		Haste    int            `msgpack:"haste,omitempty"` // job.Haste
 	}
 	// BranchAgain is an element that ran, and is to run again.
 	BranchAgain struct {
@@ -192,6 +200,7 @@ type (
 		Casts []BranchCast  `msgpack:"casts"`
 		Cores int           `msgpack:"cores"` // of all elements in List
 		Last  uint64        `msgpack:"last"`  // number of the latest grant to whomever: those up to it are in List
+		Haste []BranchHaste `msgpack:"haste,omitempty"`
 	}
 	// BranchSplitReq says how many branches, and how many each of them has, and so on.
 	BranchSplitReq struct {
@@ -255,6 +264,8 @@ type (
 	}
 	// BranchCasts are exceptions to be passed on.
 	BranchCasts struct{ Casts []BranchCast }
+	// BranchHastes are for branches that have elements of the arrays.
+	BranchHastes struct{ List []BranchHaste }
 	// BranchFits says what branches there are: an element goes to one if it fits. None: there are no branches.
 	BranchFits struct{ Sizes []BranchSize }
 	// BranchSize is what a branch has.
@@ -266,6 +277,8 @@ type (
 		Branch int
 		Reason string
 	}
+	// BranchTell: in a branch, what its parent has not been told yet is to be told now.
+	BranchTell struct{}
 	// BranchUp is something to report to the parent.
 	BranchUp struct{ Report BranchReportReq }
 )

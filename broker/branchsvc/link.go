@@ -166,15 +166,15 @@ func (s *Service) report(r *rpc.Request, req api.BranchReportReq) error {
 	return nil
 }
 
-// answered: the branch has answered the list. It is told again of exceptions, and gets work.
+// answered: the branch has answered the list. It is told again of exceptions and of what is waited for, and gets work.
 func (s *Service) answered(l *link) {
 	session := l.session
 	s.held(l.branch, func(rep api.BranchHeldRep) {
 		if l.session != session || l.req == nil {
 			return
 		}
-		if len(rep.Casts) > 0 {
-			s.order(l, api.BranchOrder{Casts: rep.Casts})
+		if len(rep.Casts)+len(rep.Haste) > 0 {
+			s.order(l, api.BranchOrder{Casts: rep.Casts, Hastes: rep.Haste})
 		}
 		l.ready = true
 		s.bal.Join(l.branch, l.nodes, l.cores, rep.Cores, s.now)

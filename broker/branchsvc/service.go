@@ -101,6 +101,12 @@ func (s *Service) notice(in any) {
 				s.order(l, api.BranchOrder{Casts: []api.BranchCast{c}})
 			}
 		}
+	case api.BranchHastes:
+		for i, h := range in.List {
+			if l := s.links[h.Branch]; l != nil && l.listed {
+				s.order(l, api.BranchOrder{Hastes: in.List[i : i+1]})
+			}
+		}
 	case api.BranchWaits:
 		s.waits()
 	case Expect:

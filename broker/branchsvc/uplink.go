@@ -30,14 +30,16 @@ type (
 // uplink is a branch's end of the connection with its parent.
 type uplink struct {
 	cfg     Uplink
-	nodes   map[int]int // cores of those that are known
-	open    *Open       // under way
-	session uint64      // 0 = none
-	queue   []api.BranchReportReq
+	nodes   map[int]int          // cores of those that are known
+	open    *Open                // under way
+	session uint64               // 0 = none
+	next    *api.BranchReportReq // to be sent when the one before is answered
 	sending *Send
 	retry   time.Time // when to say hello again
 	fails   int
-	asks    map[uint64]bool // the parent's questions that are open
+	asks    map[uint64]bool // the parent's questions that are open; those for lists
+	// Answers that wait for what the parent is to know before: sending, and next. Else what has ended would be in no list.
+	behind, behindNext []*Answer
 }
 
 // patience is how long a branch waits for the last of its nodes.
@@ -106,6 +108,10 @@ func (s *Service) upDone(d reactor.Done) {
 			s.upLost(d.Err)
 			return
 		}
+		for _, a := range u.behind {
+			s.out.Do(a)
+		}
+		u.behind = nil
 		s.upNext()
 	}
 }
@@ -116,7 +122,7 @@ func (s *Service) upLost(err error) {
 	if u.session != 0 || u.fails == 0 {
 		s.out.Log("warn", "no contact with the parent, trying again", "err", err)
 	}
-	u.session, u.queue, u.sending, u.open = 0, nil, nil, nil
+	u.session, u.next, u.sending, u.open, u.behind, u.behindNext = 0, nil, nil, nil, nil, nil
 	for id := range u.asks {
 		s.out.CancelCall(askKey(id))
 	}
@@ -137,7 +143,7 @@ func (s *Service) upOrder(o api.BranchOrder) {
 	case o.Ask != nil:
 		s.upAsk(o.Ask)
 	case o.Drop != 0:
-		if u.asks[o.Drop] {
+		if _, open := u.asks[o.Drop]; open {
 			delete(u.asks, o.Drop)
 			s.out.CancelCall(askKey(o.Drop))
 		}
@@ -151,14 +157,17 @@ func (s *Service) upOrder(o api.BranchOrder) {
 // upAsk asks this instance the parent's question.
 func (s *Service) upAsk(a *api.BranchAsk) {
 	u := s.up
-	u.asks[a.ID] = true
+	if u.asks[a.ID] = a.Topic == api.List.Topic; u.asks[a.ID] {
+		s.out.Notify("job", api.BranchTell{})
+	}
 	s.out.Call(reactor.Call{Topic: a.Topic, Target: wire.Any, Body: rpc.Payload{Raw: a.Body}, Stream: true, Key: askKey(a.ID)})
 }
 
 // upAnswer passes the answer up.
 func (s *Service) upAnswer(id uint64, r *rpc.Response) {
 	u := s.up
-	if !u.asks[id] {
+	list, open := u.asks[id]
+	if !open {
 		return
 	}
 	a := api.BranchAnswerReq{Branch: u.cfg.Branch, Session: u.session, ID: id, More: r.More}
@@ -172,27 +181,40 @@ func (s *Service) upAnswer(id uint64, r *rpc.Response) {
 	if !a.More {
 		delete(u.asks, id)
 	}
-	s.out.Do(&Answer{a})
+	switch {
+	case list && u.next != nil:
+		u.behindNext = append(u.behindNext, &Answer{a})
+	case list && u.sending != nil:
+		u.behind = append(u.behind, &Answer{a})
+	default:
+		s.out.Do(&Answer{a})
+	}
 }
 
-// upReport takes something to tell the parent. What belongs to an earlier session the list has settled.
+// upReport takes something to tell the parent: together with what still waits for its turn. What belongs to an earlier session the list has
+// settled.
 func (s *Service) upReport(rep api.BranchReportReq) {
 	u := s.up
 	if u == nil || rep.Session == 0 || rep.Session != u.session {
 		return
 	}
 	rep.Branch = u.cfg.Branch
-	u.queue = append(u.queue, rep)
+	if n := u.next; n == nil {
+		u.next = &rep
+	} else {
+		n.First, n.Recalled = n.First || rep.First, n.Recalled || rep.Recalled
+		n.Began, n.Ends, n.Backs = append(n.Began, rep.Began...), append(n.Ends, rep.Ends...), append(n.Backs, rep.Backs...)
+	}
 	s.upNext()
 }
 
 // upNext sends the next report.
 func (s *Service) upNext() {
 	u := s.up
-	if u.sending != nil || len(u.queue) == 0 {
+	if u.sending != nil || u.next == nil {
 		return
 	}
-	u.sending = &Send{u.queue[0]}
-	u.queue = u.queue[1:]
+	u.sending, u.next = &Send{*u.next}, nil
+	u.behind, u.behindNext = u.behindNext, nil
 	s.out.Do(u.sending)
 }

@@ -44,6 +44,7 @@ type array struct {
 	follow  bool
 	hiDirty bool
 	uneven  bool // is in Machine.uneven
+	haste   Haste
 	// What branches have of it (grant.go).
 	delegated bool  // to them, not to the scheduler
 	asked     int32 // how many of the pending ones the scheduler has been asked for, or branches may have

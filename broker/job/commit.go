@@ -34,6 +34,7 @@ func (m *Machine) onCommitted() {
 		r.arr.countResult(r.end.result, n)
 		m.countEnd(r.arr, r.end.result, n)
 		m.out.Spans = append(m.out.Spans, EndedSpan{Target{r.arr.id, r.span.Lo, r.span.Hi}, r.end.result, r.end.status, r.end.exc, r.end.ran, r.end.time})
+		m.soon(r.arr, HasteEach)
 		m.maybeDone(r.arr)
 	}
 	m.sendGrants(f.grants)
@@ -83,6 +84,7 @@ func (m *Machine) ended(e *elem) {
 	a.countResult(res, 1)
 	m.countEnd(a, res, 1)
 	m.out.Ended = append(m.out.Ended, Ending{e.id(), a.id, e.idx, res, e.status, e.exc, e.tRun > 0, e.log.last})
+	m.soon(a, HasteEach)
 	m.touch(e)
 	m.maybeDone(a)
 }
@@ -90,6 +92,7 @@ func (m *Machine) ended(e *elem) {
 func (m *Machine) maybeDone(a *array) {
 	if a.durably+a.foreign.Len() == a.n && m.arrays[a.id] == a {
 		m.out.Done = append(m.out.Done, a.state())
+		m.soon(a, HasteDone)
 		m.removeArray(a)
 	}
 }

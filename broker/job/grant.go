@@ -85,6 +85,7 @@ type (
 		Urgency  int
 		Limit    float64
 		Watched  bool
+		Haste    Haste
 	}
 	// Settled is N elements that a branch holds no more. Ended: because they have ended.
 	Settled struct {
@@ -212,7 +213,7 @@ func (m *Machine) onTake(ev Take) {
 
 // takeItem takes up to n pending elements out, those that ran before first.
 func (m *Machine) takeItem(a *array, n int) GrantItem {
-	it := GrantItem{Row: *a.row(), Spec: a.spec, Env: a.env, Vars: a.aftermathVars(), Urgency: int(a.urgency), Limit: a.limit, Watched: a.watched}
+	it := GrantItem{Row: *a.row(), Spec: a.spec, Env: a.env, Vars: a.aftermathVars(), Urgency: int(a.urgency), Limit: a.limit, Watched: a.watched, Haste: m.hasteOf(a)}
 	for ; n > 0; n-- {
 		i := a.firstAgain()
 		if i < 0 {

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -61,6 +62,9 @@ func (p *pair) pass(a *Actions) {
 	}
 	for _, c := range a.Casts {
 		p.step(p.leaf, c)
+	}
+	if len(a.Hastened) > 0 {
+		p.step(p.leaf, Awaited{List: a.Hastened})
 	}
 	for _, b := range a.GaveBack {
 		p.up.Backs = append(p.up.Backs, Back{Share: b.Share})
@@ -154,4 +158,60 @@ func TestSharesAreReadAsWritten(t *testing.T) {
 	require.Equal(t, shares, got)
 	_, err = DecodeShares(EncodeShares(shares)[:12])
 	require.Error(t, err)
+}
+
+// TestABranchHurriesForWhatIsWaitedFor: of what nobody waits for it tells some time, of an array that somebody waits for when it has ended
+// there, and of one whose elements matter each at once, whether that is known before the grant or later.
+func TestABranchHurriesForWhatIsWaitedFor(t *testing.T) {
+	p := newPair(t)
+	soon := func(id jobspec.ID, lo, hi int) bool {
+		all := p.step(p.leaf, Cast{Share: branch.Share{Array: id, Elements: idset.FromRange(lo, hi)}, Exc: Exception{Type: "cancel"}})
+		p.tell()
+		return slices.ContainsFunc(all, func(a *Actions) bool { return a.Soon })
+	}
+	await := func(id jobspec.ID, h Haste) { p.step(p.top, Awaited{List: []Hastened{{Array: id, Haste: h}}}) }
+	take := func(id jobspec.ID, n int) {
+		p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: n}}})
+	}
+
+	quiet, before, later, each, limited := p.submit(2), p.submit(4), p.submit(4), p.submit(4), p.submit(1)
+	await(before, HasteDone)
+	for _, id := range []jobspec.ID{quiet, before, later, each} {
+		take(id, 3)
+	}
+	require.False(t, soon(quiet, 0, 1), "nobody waits for it")
+
+	require.False(t, soon(before, 0, 1))
+	require.True(t, soon(before, 2, 2), "all that the branch has of it have ended")
+	require.False(t, soon(later, 0, 0))
+	await(later, HasteDone)
+	require.False(t, soon(later, 1, 1))
+	require.True(t, soon(later, 2, 2))
+
+	await(each, HasteEach)
+	await(each, HasteDone) // it only rises
+	require.True(t, soon(each, 1, 1))
+	require.Equal(t, []Hastened{{0, each, HasteEach}}, p.top.Hastes(0), "what a branch is told again after a loss")
+
+	p.top.arrays[limited].spec.Job.Array.Limit = 1
+	take(limited, 1)
+	require.Equal(t, HasteEach, p.leaf.arrays[limited].haste, "others may start for it")
+}
+
+// TestADependencyMakesABranchHurry: what waits for elements that a branch has already has it tell of them, and what waits for the start of
+// some that run hears of that.
+func TestADependencyMakesABranchHurry(t *testing.T) {
+	p := newPair(t)
+	on := func(id jobspec.ID, scheme string) Haste {
+		j := oneCore(true)
+		j.Dependencies = []jobspec.Dependency{{Scheme: scheme, Value: id.String(), Ref: jobspec.Ref{ID: id}}}
+		p.step(p.top, Submitted{Items: []Item{{Spec: &Spec{ID: 2, Job: j}, N: 1, Urgency: 16, Depends: []DependTarget{{Array: id, N: 2, Elements: idset.FromRange(0, 1)}}}}})
+		return p.leaf.arrays[id].haste
+	}
+	for scheme, want := range map[string]Haste{"afterok": HasteDone, "afterany": HasteDone, "afterstart": HasteEach} {
+		id := p.submit(2)
+		p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: 2}}})
+		require.Equal(t, NoHaste, p.leaf.arrays[id].haste)
+		require.Equal(t, want, on(id, scheme), scheme)
+	}
 }

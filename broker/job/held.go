@@ -219,7 +219,7 @@ func (m *Machine) Recast(to int) []Cast {
 
 // heldBegan tells who waits for it that elements have started in a branch.
 func (m *Machine) heldBegan(a *array, from int, set idset.Set) {
-	if len(a.followers) == 0 && !m.cfg.Branch {
+	if m.hasteOf(a) < HasteEach {
 		return
 	}
 	for _, h := range m.ledger.Of(a.id) {
@@ -233,7 +233,7 @@ func (m *Machine) heldBegan(a *array, from int, set idset.Set) {
 				}
 			}
 			if m.cfg.Branch {
-				m.out.Began = append(m.out.Began, Began{a.id, r.Lo, r.Hi})
+				m.out.Began, m.out.Soon = append(m.out.Began, Began{a.id, r.Lo, r.Hi}), true
 			}
 		}
 	}

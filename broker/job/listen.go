@@ -31,6 +31,7 @@ func (m *Machine) listenFor(a *array, i int, d *depend) {
 		return
 	case "singleton":
 		m.singles[a.spec.Job.Name] = append(m.singles[a.spec.Job.Name], a)
+		m.hasten(a, HasteDone) // the next one waits for it
 		m.releaseSingle(a.spec.Job.Name)
 		return
 	}
@@ -121,6 +122,7 @@ func (m *Machine) follow(t *array, f follower) {
 		t.followers = slices.DeleteFunc(t.followers, m.over)
 	}
 	t.own().followers = append(t.followers, f)
+	m.hasten(t, f.arr.wait.deps[f.dep].haste())
 }
 
 // over tells whether a dependency need not be told of anything more.

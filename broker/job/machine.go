@@ -178,6 +178,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onListed(ev)
 	case Cast:
 		m.onCast(ev)
+	case Awaited:
+		m.onAwaited(ev)
 	case Tick:
 	default:
 		panic(fmt.Sprintf("job machine: unknown event %T", ev))

@@ -100,6 +100,7 @@ func (m *Machine) receive(a *array, it *ReceivedItem, from fromGrant) {
 	from.set = fresh.Clone()
 	x.from = append(a.from, from)
 	a.watched = a.watched || it.Watched
+	m.hasten(a, it.Haste)
 	for _, g := range it.Again {
 		if !fresh.Has(g.Index) {
 			continue
@@ -281,10 +282,10 @@ func (m *Machine) onCast(c Cast) {
 	}
 }
 
-// tellParent notes that an element has started.
+// tellParent notes that an element has started, if the parent wants to hear of it.
 func (m *Machine) tellParent(e *elem) {
-	if m.cfg.Branch {
-		m.out.Began = append(m.out.Began, Began{e.arr.id, e.idx, e.idx})
+	if m.cfg.Branch && m.hasteOf(e.arr) == HasteEach {
+		m.out.Began, m.out.Soon = append(m.out.Began, Began{e.arr.id, e.idx, e.idx}), true
 	}
 }
 

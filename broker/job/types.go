@@ -232,7 +232,9 @@ type Actions struct {
 	Granted    []Granted // durable: to be sent
 	Settled    []Settled // branches hold these no more
 	Casts      []Cast    // exceptions for elements that branches hold
-	Began      []Began   // in a branch: elements that have started
+	Began      []Began   // in a branch: elements that have started, of arrays with HasteEach
+	Hastened   []Hastened
+	Soon       bool // in a branch: the parent is to hear of what began or ended now
 	GaveBack   []GaveBack
 	Listed     bool // Listed has been dealt with; Missing is the answer
 	Missing    []branch.Share

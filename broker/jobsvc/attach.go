@@ -64,6 +64,9 @@ func (s *Service) onAttach(r *rpc.Request, req api.AttachReq) error {
 
 // startAttach finds out who has the element.
 func (s *Service) startAttach(x *attach) {
+	if arr, n, idx, ok := s.m.Lookup(x.want.ID); ok && x.want.Follow {
+		s.step(job.Awaited{List: []job.Hastened{awaited(arr, n, idx)}})
+	}
 	s.where(x.want.ID, func() {
 		if s.watch.attaches[x.req.Key()] == x {
 			s.attachHere(x)

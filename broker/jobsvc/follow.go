@@ -55,6 +55,7 @@ func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
 		if arr, n, idx, ok := s.m.Lookup(a.ID); ok && (n == 1 || idx < 0) {
 			fs.join(f, arr, a.Tag, n)
 			s.m.Follow(arr, true)
+			s.step(job.Awaited{List: []job.Hastened{{Array: arr, Haste: job.HasteEach}}})
 		}
 	}
 	s.out.Next(r, api.FollowRep{Open: true})

@@ -42,12 +42,23 @@ func (s *Service) toBranches(a *job.Actions) {
 	if len(a.Casts) > 0 {
 		s.out.Notify("branch", api.BranchCasts{Casts: casts(a.Casts)})
 	}
+	if len(a.Hastened) > 0 {
+		s.out.Notify("branch", api.BranchHastes{List: hastes(a.Hastened)})
+	}
 }
 
 func casts(list []job.Cast) []api.BranchCast {
 	out := make([]api.BranchCast, len(list))
 	for i, c := range list {
 		out[i] = api.BranchCast{Branch: c.Branch, Share: share(c.Share), Type: c.Exc.Type, Severity: c.Exc.Severity, Note: c.Exc.Note, States: int(c.States)}
+	}
+	return out
+}
+
+func hastes(list []job.Hastened) []api.BranchHaste {
+	out := make([]api.BranchHaste, len(list))
+	for i, h := range list {
+		out[i] = api.BranchHaste{Branch: h.Branch, Array: h.Array, Haste: int(h.Haste)}
 	}
 	return out
 }
@@ -96,7 +107,7 @@ func (s *Service) grant(g *job.Granted) {
 		load += it.Elements.Len() * job.Cores(it.Spec.Job)
 		n.Items[i] = api.BranchItem{Array: r.ID, N: r.N, Spec: it.Spec.ID, Elements: it.Elements.String(), Tried: it.Tried.String(), CC: r.CC, BCC: r.BCC,
 			Given: r.Urgency, Urgency: it.Urgency, Flags: r.Flags, User: r.User, Submit: r.Submit, Indexes: r.Indexes, Size: r.Size, Log: r.Log, Vars: it.Vars,
-			Limit: it.Limit, Watched: it.Watched, Again: toAgain(it.Again)}
+			Limit: it.Limit, Watched: it.Watched, Again: toAgain(it.Again), Haste: int(it.Haste)}
 		if !seen[it.Spec.ID] {
 			seen[it.Spec.ID] = true
 			n.Specs = append(n.Specs, api.BranchText{ID: it.Spec.ID, Data: it.Spec.JSON})
@@ -194,6 +205,10 @@ func (s *Service) onBranchNotice(in any) {
 		s.step(job.Forfeited{Branch: in.Branch, Reason: in.Reason})
 	case api.BranchOrder:
 		s.onOrder(&in)
+	case api.BranchTell:
+		if s.tenure.up.n > 0 {
+			s.reportNow()
+		}
 	}
 }
 
@@ -250,7 +265,8 @@ func (s *Service) onBranchUnfit(r *rpc.Request, _ api.Empty) error {
 // onBranchHeld answers with all that a branch holds.
 func (s *Service) onBranchHeld(r *rpc.Request, req api.BranchHeldReq) error {
 	s.whenDurable(func(out *reactor.Out, _ error) { // a grant that is not durable has not been sent
-		out.Reply(r, api.BranchHeldRep{List: shares(s.m.Shares(req.Branch)), Casts: casts(s.m.Recast(req.Branch)), Cores: s.m.HeldCores(req.Branch), Last: s.m.LastGrant()})
+		out.Reply(r, api.BranchHeldRep{List: shares(s.m.Shares(req.Branch)), Casts: casts(s.m.Recast(req.Branch)), Cores: s.m.HeldCores(req.Branch), Last: s.m.LastGrant(),
+			Haste: hastes(s.m.Hastes(req.Branch))})
 	})
 	return nil
 }

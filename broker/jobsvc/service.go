@@ -156,7 +156,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.tellChildEnds()
 	case api.Membership:
 		s.onMembership(in)
-	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder:
+	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder, api.BranchTell:
 		s.onBranchNotice(in)
 	case api.Stopping:
 		s.onStopping(in)

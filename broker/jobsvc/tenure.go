@@ -14,16 +14,21 @@ import (
 
 // A branch's own side of the protocol in broker/api/branch.go.
 
-// When a branch reports: at the latest after upEvery, or when so many elements have ended.
+// How long after its last report a branch makes the next. Reports cost their parent some work each, and little for what is in them. So they
+// are few while nobody waits for what is in them and the branch has enough to do without its parent.
 const (
-	upEvery = 50 * time.Millisecond
-	upMax   = 4096
+	upEvery = 500 * time.Millisecond
+	upHalf  = 50 * time.Millisecond // half of what it had then has ended: it may need more
+	upSoon  = 20 * time.Millisecond // somebody waits, or it has nothing left
+	upMax   = 1 << 15               // elements that began or ended: at once
 )
 
 // tenure is what a branch keeps for its talk with its parent.
 type tenure struct {
 	up      upward
 	due     time.Time
+	last    time.Time                // report
+	left    int                      // elements that had not ended then
 	specs   map[uint64]*internedSpec // by the parent's number, of this session
 	envs    map[uint64][]byte
 	session uint64 // of the parent's latest list: what is reported belongs to it
@@ -70,8 +75,26 @@ func (s *Service) toParent(a *job.Actions) {
 		}
 		s.report(rep)
 	}
-	if t.up.n > 0 && t.due.IsZero() {
-		t.due = s.now.Add(upEvery)
+	s.pace(a.Soon)
+}
+
+// pace says when the next report is due.
+func (s *Service) pace(soon bool) {
+	t := &s.tenure
+	if t.up.n == 0 {
+		return
+	}
+	gap := upEvery
+	switch left := s.m.Active(); {
+	case t.up.n >= upMax:
+		gap = 0
+	case soon || left == 0:
+		gap = upSoon
+	case left <= t.left/2:
+		gap = upHalf
+	}
+	if t.due = earliest(t.due, t.last.Add(gap)); t.due.Before(s.now) {
+		t.due = s.now
 	}
 }
 
@@ -94,13 +117,18 @@ func (s *Service) report(rep api.BranchReportReq) {
 // reportIfDue tells the parent.
 func (s *Service) reportIfDue() {
 	t := &s.tenure
-	if t.due.IsZero() || t.up.n < upMax && t.due.After(s.now) {
+	if t.due.IsZero() || t.due.After(s.now) {
 		return
 	}
-	t.due = time.Time{}
-	if t.up.n > 0 {
-		s.report(t.up.take())
+	if t.due = (time.Time{}); t.up.n > 0 {
+		s.reportNow()
 	}
+}
+
+func (s *Service) reportNow() {
+	t := &s.tenure
+	t.due, t.last, t.left = time.Time{}, s.now, s.m.Active()
+	s.report(t.up.take())
 }
 
 // answerList tells what of the parent's list is not held here: what has ended, as the store has it, and what never arrived. What ended
@@ -175,6 +203,13 @@ func (s *Service) onOrder(o *api.BranchOrder) {
 			s.step(job.Cast{Share: sh, Exc: job.Exception{Type: c.Type, Severity: c.Severity, Note: c.Note}, States: jobspec.State(c.States)})
 		}
 	}
+	if len(o.Hastes) > 0 {
+		ev := job.Awaited{List: make([]job.Hastened, len(o.Hastes))}
+		for i, h := range o.Hastes {
+			ev.List[i] = job.Hastened{Array: h.Array, Haste: job.Haste(h.Haste)}
+		}
+		s.step(ev)
+	}
 	if o.TakeBack > 0 {
 		s.step(job.TakeBack{Cores: o.TakeBack})
 		s.report(api.BranchReportReq{Recalled: true})
@@ -231,7 +266,7 @@ func (s *Service) received(it *api.BranchItem) (out job.ReceivedItem, err error)
 	if out.Tried, err = idset.Parse(it.Tried); err != nil {
 		return out, err
 	}
-	out.Again, out.Urgency, out.Limit, out.Watched = fromAgain(it.Again), it.Urgency, it.Limit, it.Watched
+	out.Again, out.Urgency, out.Limit, out.Watched, out.Haste = fromAgain(it.Again), it.Urgency, it.Limit, it.Watched, job.Haste(it.Haste)
 	out.Row = job.ArrayRow{ID: it.Array, N: it.N, Name: out.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Given, Flags: it.Flags, User: it.User,
 		Submit: it.Submit, Indexes: it.Indexes, Size: it.Size, Log: it.Log}
 	if len(it.Params) > 0 {

@@ -76,8 +76,10 @@ func (s *Service) onWait(r *rpc.Request, req api.WaitReq) error {
 	x := &waiter{req: r, left: make(map[jobspec.ID]bool, len(ids)), progress: req.Progress}
 	s.watch.waits[r.Key()] = x
 	var past []jobspec.ID
+	var now job.Awaited
 	for _, id := range ids {
 		if arr, n, idx, ok := s.m.Lookup(id); ok && s.waitFor(x, id, arr, n, idx) {
+			now.List = append(now.List, awaited(arr, n, idx))
 			continue
 		}
 		past = append(past, id)
@@ -85,8 +87,19 @@ func (s *Service) onWait(r *rpc.Request, req api.WaitReq) error {
 	if len(past) > 0 {
 		s.waitPast(x, past)
 	}
+	if !req.All { // else nobody waits for one of them before the others
+		s.step(now)
+	}
 	s.closeWait(x)
 	return nil
+}
+
+// awaited is an array of n, or its element, that somebody waits for.
+func awaited(arr jobspec.ID, n, idx int) job.Hastened {
+	if n > 1 && idx >= 0 {
+		return job.Hastened{Array: arr, Haste: job.HasteEach}
+	}
+	return job.Hastened{Array: arr, Haste: job.HasteDone}
 }
 
 // waitFor has x told of an active job; false = it has ended.

@@ -209,3 +209,13 @@ func TestABrokerWithTheCertificateOfAnotherInstanceIsTurnedAway(t *testing.T) {
 	require.ErrorContains(t, err, "certificate")
 	require.Nil(t, here.slots[0].report)
 }
+
+// In the shell of `flux start` there is a URI, and no job.
+func TestAnInstanceOfFluxIsNoAllocation(t *testing.T) {
+	e, _, _ := testEnv("FLUX_URI", "local:///run/flux/local")
+	p, err := (&startOptions{boot: "auto", launcher: "auto", brokers: 1}).makePlan(e)
+	require.NoError(t, err)
+	require.Contains(t, p.found, "in an instance of Flux (FLUX_URI) and in none of its jobs, and uses this host alone")
+	require.Nil(t, p.around())
+	require.Equal(t, 1, p.local)
+}

@@ -82,7 +82,7 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 	case o.hosts != "" || o.launcher != "auto" && o.launcher != "local" && o.launcher != "slurm":
 		return p, o.planOthers(p)
 	case o.launcher == "local" || o.launcher == "auto" && (o.brokersGiven || a == nil || a.Nodes == nil):
-		return p, o.planLocal(p)
+		return p, o.planLocal(e, p)
 	case o.launcher == "slurm" && (a == nil || a.Kind != "slurm"):
 		return nil, errors.New("--launcher=slurm: this process is in no allocation of Slurm (SLURM_JOB_ID is not set)")
 	case a.Kind != "slurm":
@@ -92,12 +92,13 @@ func (o *startOptions) makePlan(e *env) (*launchPlan, error) {
 }
 
 // planLocal: all brokers are processes of this host. If that is in an allocation, what it granted of this host is the limit all the same.
-func (o *startOptions) planLocal(p *launchPlan) error {
+func (o *startOptions) planLocal(e *env, p *launchPlan) error {
 	a := p.alloc
 	p.alloc = nil
 	switch {
-	case a == nil && os.Getenv("FLUX_URI") != "":
+	case a == nil && e.getenv("FLUX_URI") != "":
 		p.found = "in an instance of Flux (FLUX_URI) and in none of its jobs, and uses this host alone; flux run -N NODES frond start makes brokers on its nodes"
+		return nil
 	case a == nil:
 		p.found = "in no allocation"
 		return nil

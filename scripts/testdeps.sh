@@ -13,6 +13,7 @@ declare -A packages=(
 	[sshd]="openssh-server openssh-client"
 	[mpiexec.openmpi]="openmpi-bin"
 	[ip]="iproute2"
+	[jq]="jq"
 )
 
 missing=()

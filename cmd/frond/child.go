@@ -29,6 +29,7 @@ func newChildCmd(e *env) *cobra.Command {
 	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.branch, "branch", "", "be the branch of this `NAME` of the instance around this one")
+	cmd.Flags().StringVar(&o.dump, "dump", "", "archive the state into `FILE` at the end")
 	cmd.Flags().BoolVar(&o.stay, "stay", false, "without a command: until it is ended")
 	return cmd
 }
@@ -77,6 +78,11 @@ func (o *startOptions) runChild(ctx context.Context, e *env) error {
 	o.child, o.unlisted, o.brokers = c, true, c.Size
 	if o.transport == boot.Unix {
 		o.transport = c.parent.Transport
+	}
+	if o.dump != "" {
+		if o.dump, err = filepath.Abs(o.dump); err != nil {
+			return fmt.Errorf("--dump: %w", err)
+		}
 	}
 	return o.run(ctx, e)
 }

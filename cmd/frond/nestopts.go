@@ -19,6 +19,7 @@ type nestOptions struct {
 	confs      []string
 	brokerOpts []string
 	history    yesNo
+	dump       string
 }
 
 func (o *nestOptions) add(f *pflag.FlagSet) {
@@ -35,6 +36,8 @@ func (o *nestOptions) add(f *pflag.FlagSet) {
 	o.addStreams(f)
 	o.addJob(f)
 	f.StringArrayVar(&o.confs, "conf", nil, "configuration of the instance: a `FILE`, KEY=VALUE, or TOML itself in several lines; may be repeated")
+	f.StringVar(&o.dump, "dump", "", "archive what the instance knows at its end into `FILE` (.tgz, .tar.gz, .tar; default "+dumpName+")")
+	f.Lookup("dump").NoOptDefVal = dumpName
 	f.StringArrayVar(&o.brokerOpts, "broker-opts", nil, "`OPTIONS` of frond start for the instance, separated by commas: --policy=fcfs,--on-exit=cancel; may be repeated")
 }
 
@@ -87,6 +90,12 @@ func (o *nestOptions) nest(command []string) error {
 	argv = append(argv, opts...)
 	if len(command) == 0 {
 		argv = append(argv, "--stay")
+	}
+	if err := checkDump(o.dump); err != nil {
+		return err
+	}
+	if o.dump != "" {
+		argv = append(argv, "--dump="+o.dump)
 	}
 	o.command = append(append(argv, "--"), command...)
 	attrs := []string{fmt.Sprintf("system.instance.history=%t", o.history)}

@@ -59,6 +59,7 @@ type startOptions struct {
 	keepEnv        bool
 	command        []string
 	stay           bool        // without a command: until it is ended
+	dump           string      // an archive of the state that is left at the end; absolute
 	child          *childStart // it is a job of another instance; nil = it is not
 	split          string
 	branch         string // a child: it is this branch of its parent

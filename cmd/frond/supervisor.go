@@ -511,6 +511,7 @@ func (s *supervisor) cleanup() {
 		l.close()
 	}
 	if s.dir != nil {
+		s.dump()
 		s.keepHistory()
 		s.dir.Remove()
 		if s.o.child == nil { // child instances whose leaders were killed have left theirs

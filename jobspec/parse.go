@@ -335,13 +335,7 @@ func ParseMemory(text string) (int64, error) {
 	number := strings.TrimRight(text, "BKMGTikgmtb")
 	unit := text[len(number):]
 	n, err := strconv.ParseFloat(number, 64)
-	if len(unit) == 1 && unit != "B" {
-		unit = strings.ToUpper(unit) + "iB"
-	}
-	if unit == "" {
-		unit = "MiB"
-	}
-	bytes, known := memUnits[unit]
+	bytes, known := unitBytes(unit)
 	if err != nil || !known || !(n > 0) || math.IsInf(n, 0) || strings.ContainsAny(number, "xXpP_nN") {
 		return 0, fmt.Errorf("%q is not an amount of memory such as 500M or 1.5G", clip(text))
 	}
@@ -351,14 +345,23 @@ func ParseMemory(text string) (int64, error) {
 	return 0, fmt.Errorf("%s is more than %d MiB", clip(text), maxMemMiB)
 }
 
-// Memory converts n of a unit (B, kB … TB, KiB … TiB; empty = MiB) to MiB, rounding up.
-func Memory(n int, unit string) (int64, error) {
-	if unit == "" {
+// unitBytes is how many bytes a unit of memory is: K, M, G, T are those of 1024, and none is MiB.
+func unitBytes(unit string) (bytes float64, known bool) {
+	switch {
+	case unit == "":
 		unit = "MiB"
+	case len(unit) == 1 && unit != "B":
+		unit = strings.ToUpper(unit) + "iB"
 	}
-	bytes, ok := memUnits[unit]
+	bytes, known = memUnits[unit]
+	return bytes, known
+}
+
+// Memory converts n of a unit (B, kB … TB, KiB … TiB or K … T; empty = MiB) to MiB, rounding up.
+func Memory(n int, unit string) (int64, error) {
+	bytes, ok := unitBytes(unit)
 	if !ok {
-		return 0, fmt.Errorf("unknown unit %q; use B, kB, MB, GB, TB, KiB, MiB, GiB or TiB", clip(unit))
+		return 0, fmt.Errorf("unknown unit %q; use B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, or K, M, G, T", clip(unit))
 	}
 	mib := math.Ceil(float64(n) * bytes / (1 << 20))
 	if mib > maxMemMiB {

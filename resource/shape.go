@@ -20,7 +20,7 @@ const (
 //
 // Levels are separated by "/". What follows the last one, separated by commas, are siblings, each per parent. Above node there may be
 // cluster and rack, between node and core socket and numa; their numbers multiply. A number is left out for 1. Memory is in MiB
-// unless a unit (kB … TB, KiB … TiB) follows. The spelling of Flux RFC 46, "node=64/[core=64;gpu=4;memory=256{unit:GiB}]", is read too.
+// unless a unit (kB … TB, KiB … TiB, K … T) follows. The spelling of Flux RFC 46, "node=64/[core=64;gpu=4;memory=256{unit:GiB}]", is read too.
 // Without a node level there is one node.
 func ParseShape(text string) ([]Node, error) {
 	nodes, err := parseShape(text)

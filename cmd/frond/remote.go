@@ -72,7 +72,7 @@ func (e *env) certFor(uri string) (curve.Keys, error) {
 	}
 	for _, entry := range all {
 		if entry.TCP == uri {
-			return loadCert(reg.CertFile(entry.Name))
+			return loadCert(reg.CertFile(entry))
 		}
 	}
 	return curve.Keys{}, wire.Errorf(wire.Denied, "%s: no certificate: none of your instances listens there as far as this host knows; copy the file cert "+

@@ -115,7 +115,7 @@ func (o *startOptions) flagsOf(f *pflag.FlagSet) {
 	f.StringVar(&o.statedir, "statedir", "", "keep jobs in `DIR`: opened if it holds a state, else created; {name} is the instance's")
 	f.BoolVar(&o.recover, "recover", false, "--statedir must hold a state already")
 	f.BoolVar(&o.recover, "recovery", false, "the same")
-	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4]', instead of what this host has")
+	f.StringVar(&o.resources, "resources", "", "offer `SPEC`, as 'node[64]/core[64],gpu[4],memory[256G]', instead of what this host has")
 	f.StringVar(&o.resources, "fake-resources", "", "the same")
 	f.IntVar(&o.oversub, "oversubscribe", 1, "offer `N` cores for each that there is")
 	f.StringArrayVar(&o.queues, "queue", nil, "a named queue, `NAME[:KEY=VALUE,…]` with default, requires=PROPERTY, limits.duration=1h, limits.job-size.max.nnodes=4 …; may be repeated")

@@ -240,7 +240,7 @@ func (s *supervisor) publishEnd(expires float64) {
 	}
 	s.entry.Expiration = expires
 	if s.reg.Dir != "" {
-		s.reg.Add(s.entry) // else `frond list` shows another time
+		s.reg.Add(s.entry, nil) // else `frond list` shows another time
 	}
 	s.expires.Store(&expires)
 	go s.tellEnd()

@@ -109,11 +109,11 @@ func (o *startOptions) checkListen() error {
 	return err
 }
 
-// publish leaves the certificate where the user's clients on other hosts that share the home directory find it.
+// publish leaves the instance's entry, and the certificate if clients on other hosts that share the home directory can use it.
 func (s *supervisor) publish() error {
 	if s.listener == nil {
-		return nil
+		return s.reg.Add(s.entry, nil)
 	}
-	data, err := os.ReadFile(s.info.CertFile())
-	return errors.Join(err, s.reg.AddCert(s.entry, data))
+	cert, err := os.ReadFile(s.info.CertFile())
+	return errors.Join(err, s.reg.Add(s.entry, cert))
 }

@@ -254,7 +254,7 @@ func (s *supervisor) register() {
 	var err error
 	if s.reg, err = boot.OpenRegistry(s.e.getenv); err == nil {
 		s.neighbours()
-		err = errors.Join(s.publish(), s.reg.Add(s.entry))
+		err = s.publish()
 	}
 	if err != nil {
 		s.say("it will not be found by its name %s: %v", s.info.Name, err)

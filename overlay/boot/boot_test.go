@@ -131,8 +131,8 @@ func TestRegistry(t *testing.T) {
 	require.Empty(t, list)
 	me := Self()
 	e := Entry{Name: "b", Host: me.Host, BootID: me.BootID, PIDNS: me.PIDNS, PID: me.PID, Ticks: me.Ticks, Start: 2}
-	require.NoError(t, reg.Add(e))
-	require.NoError(t, reg.Add(Entry{Name: "a", Start: 1}))
+	require.NoError(t, reg.Add(e, nil))
+	require.NoError(t, reg.Add(Entry{Name: "a", Start: 1}, nil))
 	list, err = reg.List()
 	require.NoError(t, err)
 	require.Equal(t, []Entry{{Name: "a", Start: 1}, e}, list)
@@ -149,6 +149,59 @@ func TestRegistry(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	_, err = OpenRegistry(environment())
 	require.ErrorContains(t, err, "FROND_HOME")
+}
+
+// Hosts with one home directory: each finds its own instance by a name that others use, too.
+func TestARegistryThatHostsShare(t *testing.T) {
+	reg, err := OpenRegistry(environment("FROND_HOME", own(t)))
+	require.NoError(t, err)
+	entry := func(host string, start float64) Entry {
+		return Entry{Name: "work", Host: host, RunDir: "/r/" + host, Start: start, PID: 7}
+	}
+	there, here, third := entry("elsewhere", 1), entry(Self().Host, 2), entry("third", 3)
+	for _, e := range []Entry{there, here, third} {
+		require.NoError(t, reg.Add(e, []byte(e.Host)))
+	}
+	all := func(want ...Entry) {
+		t.Helper()
+		list, err := reg.List()
+		require.NoError(t, err)
+		require.Equal(t, want, list)
+	}
+	is := func(want Entry) {
+		t.Helper()
+		e, err := reg.Get("work")
+		require.NoError(t, err)
+		require.Equal(t, want, e)
+		cert, err := os.ReadFile(reg.CertFile(e))
+		require.NoError(t, err)
+		require.Equal(t, e.Host, string(cert))
+	}
+	all(there, here, third)
+	is(here)
+	here.Expiration = 100
+	require.NoError(t, reg.Add(here, nil), "its own again")
+	all(there, here, third)
+	is(here)
+	reg.Remove(here)
+	all(there, third)
+	is(there)
+	reg.Remove(there)
+	all(third)
+	is(third)
+	require.NoError(t, os.WriteFile(reg.path("empty"), []byte("{}"), 0o600))
+	all(third)
+	reg.Remove(third)
+	files, err := os.ReadDir(reg.Dir)
+	require.NoError(t, err)
+	require.Len(t, files, 1, "no certificate is left")
+
+	there.StateDir = "/shared/work"
+	moved := here
+	moved.StateDir = there.StateDir
+	require.NoError(t, reg.Add(there, nil))
+	require.NoError(t, reg.Add(moved, nil), "the same instance, started again on another host")
+	all(moved)
 }
 
 func TestLiveness(t *testing.T) {

@@ -46,54 +46,110 @@ func OpenRegistry(getenv func(string) string) (Registry, error) {
 	return Registry{filepath.Join(home, ".frond", "instances")}, nil
 }
 
-func (r Registry) path(name string) string { return filepath.Join(r.Dir, name+".json") }
+// Hosts that share a home directory share the registry, and each may have an instance of the same name: the file of the first is NAME.json,
+// that of another host's NAME@HOST.json.
 
-// Add writes an entry, in place of one of the same name.
-func (r Registry) Add(e Entry) error {
+// stems are the names of the files, without .json, that hold instances of that name.
+func (r Registry) stems(name string) []string {
+	list := []string{name}
+	more, _ := filepath.Glob(r.path(name + "@*")) // a name holds nothing that is special in a pattern
+	for _, path := range more {
+		list = append(list, strings.TrimSuffix(filepath.Base(path), ".json"))
+	}
+	return list
+}
+
+// stem is that of the file for an instance of that name on that host, which may not be there yet.
+func (r Registry) stem(e Entry) string {
+	taken := false
+	for _, stem := range r.stems(e.Name) {
+		now, err := r.read(stem)
+		switch {
+		case err == nil && (now.Host == e.Host || e.StateDir != "" && now.StateDir == e.StateDir): // one directory serves one instance at a time
+			return stem
+		case err == nil && stem == e.Name:
+			taken = true
+		}
+	}
+	if taken {
+		return e.Name + "@" + e.Host
+	}
+	return e.Name
+}
+
+func (r Registry) path(stem string) string { return filepath.Join(r.Dir, stem+".json") }
+
+// Add writes an entry, in place of an earlier one of the same name on the same host or with the same state directory. cert is the
+// certificate of an instance that takes clients over TCP, for the user's clients on hosts that share the registry but not the run
+// directory; nil = as it is.
+func (r Registry) Add(e Entry, cert []byte) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return fmt.Errorf("register instance: %w", err)
 	}
 	data, err := json.MarshalIndent(e, "", "  ")
-	if err != nil {
-		return fmt.Errorf("register instance: %w", err)
+	stem := r.stem(e)
+	if err == nil && cert != nil {
+		err = writeSecret(r.certFile(stem), cert)
 	}
-	if err := writeSecret(r.path(e.Name), append(data, '\n')); err != nil {
+	if err == nil {
+		err = writeSecret(r.path(stem), append(data, '\n'))
+	}
+	if err != nil {
 		return fmt.Errorf("register instance: %w", err)
 	}
 	return nil
 }
 
 // CertFile is where the certificate of an instance lies that takes clients over TCP.
-func (r Registry) CertFile(name string) string { return filepath.Join(r.Dir, name+".cert") }
+func (r Registry) CertFile(e Entry) string { return r.certFile(r.stem(e)) }
 
-// AddCert leaves the certificate of an instance for the user's clients on hosts that share the registry but not the run directory.
-func (r Registry) AddCert(e Entry, data []byte) error {
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
-		return fmt.Errorf("register certificate: %w", err)
-	}
-	return writeSecret(r.CertFile(e.Name), data)
-}
+func (r Registry) certFile(stem string) string { return filepath.Join(r.Dir, stem+".cert") }
 
-// Remove deletes the entry of that name if it is still e's: a later instance may have taken the name.
+// Remove deletes the entry if it is still e's: a later instance may have taken the name.
 func (r Registry) Remove(e Entry) {
-	if now, err := r.Get(e.Name); err == nil && now.RunDir == e.RunDir && now.PID == e.PID && now.Start == e.Start {
-		os.Remove(r.path(e.Name))
-		os.Remove(r.CertFile(e.Name))
+	stem := r.stem(e)
+	if now, err := r.read(stem); err == nil && now.RunDir == e.RunDir && now.PID == e.PID && now.Start == e.Start {
+		os.Remove(r.path(stem))
+		os.Remove(r.certFile(stem))
 	}
 }
 
-// Get reads one entry. The error is fs.ErrNotExist when there is none.
+// Get reads the entry of that name, of several that of this host. The error is fs.ErrNotExist when there is none.
 func (r Registry) Get(name string) (Entry, error) {
-	var e Entry
 	if err := CheckName(name); err != nil {
-		return e, err
+		return Entry{}, err
 	}
-	data, err := os.ReadFile(r.path(name))
+	host, _ := os.Hostname()
+	first, failed := Entry{}, error(nil)
+	for i, stem := range r.stems(name) {
+		e, err := r.read(stem)
+		switch {
+		case err == nil && e.Host == host:
+			return e, nil
+		case err == nil && first.Name == "":
+			first = e
+		case i == 0:
+			failed = err
+		}
+	}
+	if first.Name != "" {
+		return first, nil
+	}
+	return first, failed
+}
+
+// read reads a file.
+func (r Registry) read(stem string) (Entry, error) {
+	var e Entry
+	data, err := os.ReadFile(r.path(stem))
 	if err != nil {
 		return e, fmt.Errorf("read instance: %w", err)
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
-		return e, fmt.Errorf("read instance %s: %w", r.path(name), err)
+		return e, fmt.Errorf("read instance %s: %w", r.path(stem), err)
+	}
+	if name, _, _ := strings.Cut(stem, "@"); name != e.Name {
+		return e, fmt.Errorf("read instance %s: it is not that of %s", r.path(stem), name)
 	}
 	return e, nil
 }
@@ -109,11 +165,11 @@ func (r Registry) List() ([]Entry, error) {
 	}
 	var list []Entry
 	for _, f := range files {
-		name, ok := strings.CutSuffix(f.Name(), ".json")
+		stem, ok := strings.CutSuffix(f.Name(), ".json")
 		if !ok {
 			continue
 		}
-		if e, err := r.Get(name); err == nil {
+		if e, err := r.read(stem); err == nil {
 			list = append(list, e)
 		}
 	}

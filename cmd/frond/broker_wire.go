@@ -73,6 +73,10 @@ func (p *brokerProcess) config() (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, err
 	}
+	listen := p.info.TreeAddr(int(p.rank))
+	if p.info.Spread {
+		listen = "tcp://*" // the transport knows better
+	}
 	return broker.Config{
 		Name:      p.info.Name,
 		Version:   version,
@@ -80,7 +84,7 @@ func (p *brokerProcess) config() (broker.Config, error) {
 		StateDir:  p.info.StateDir,
 		Attrs:     attributes(p.info),
 		Overlay:   tree,
-		Listen:    p.info.TreeAddr(int(p.rank)), // with info.Spread the transport knows better
+		Listen:    listen,
 		Transport: transport,
 		Services:  []broker.ServiceSpec{tasks, {Service: rexecsvc.New(), Driver: p.direct, Await: true}},
 		Log:       p.log,

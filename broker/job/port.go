@@ -270,6 +270,8 @@ type Reader interface {
 	Output(id jobspec.ID, attempt uint32, f func(OutputRow) bool) error
 	// OutputFrom is Output from a place on, with the place behind each row. A row may repeat bytes of one before the place.
 	OutputFrom(id jobspec.ID, attempt uint32, from OutputPos, f func(OutputRow, OutputPos) bool) error
+	// Below returns a reader of what a branch of this instance keeps; ok is false if that does not lie here.
+	Below(branch int) (r Reader, ok bool, err error)
 }
 
 // OutputPos is a place in the output of one attempt of an element, its beginning if zero.

@@ -65,7 +65,7 @@ func (s *Service) readPiece(x *attach) {
 		st := stored{pos: pos}
 		var err error
 		if over {
-			st.row, st.el, err = findElement(rd, want.ID)
+			rd, st.row, st.el, err = findKept(rd, want.ID)
 		}
 		if err == nil && want.Output {
 			err = st.readOutput(rd, want.ID, attempt)
@@ -122,6 +122,23 @@ func (s *Service) pieceRead(x *attach, over bool, st stored) {
 // whenPassed calls then when all that was sent to x so far has reached its client's broker, or will never.
 func (s *Service) whenPassed(x *attach, then func()) {
 	s.out.Call(reactor.Call{Key: then, Topic: api.Ping.Topic, Target: reactor.BrokerOf(x.req), Body: api.PingReq{}})
+}
+
+// findKept is findElement, with the row and the reader of the branch in which it ended, where what that keeps lies here.
+func findKept(rd job.Reader, id jobspec.ID) (job.Reader, job.ArrayRow, job.ElementRow, error) {
+	row, el, err := findElement(rd, id)
+	for to := endedIn(&el); err == nil && to >= 0; to = endedIn(&el) {
+		below, ok, _ := rd.Below(to) // if it cannot be read there is what is known here
+		if !ok {
+			break
+		}
+		r, e, err := findElement(below, id)
+		if err != nil {
+			break
+		}
+		rd, row, el = below, r, e
+	}
+	return rd, row, el, err
 }
 
 // findElement returns a finished element, or NotFound.

@@ -93,7 +93,7 @@ func storedInfo(rd job.Reader, req api.InfoReq) (any, error) {
 	if req.Key == "jobspec" || req.Key == "environment" {
 		return storedSubmission(rd, req)
 	}
-	row, el, err := findElement(rd, req.ID)
+	rd, row, el, err := findKept(rd, req.ID)
 	if err != nil {
 		return nil, err
 	}

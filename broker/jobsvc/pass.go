@@ -142,18 +142,39 @@ func (s *Service) passAttach(x *attach, to int) {
 		switch {
 		case err == nil:
 			s.endAttach(x)
-		case away(err) && x.want.Follow:
-			s.later(attachAgain, func() {
-				if s.watch.attaches[x.req.Key()] == x {
-					s.startAttach(x)
-				}
-			})
+		case away(err):
+			s.attachKept(x, err)
 		default:
 			s.watch.dropAttach(x)
 			s.out.Fail(x.req, err)
 		}
 	}
 	s.pass(to, api.Attach.Topic, x.want, p)
+}
+
+// attachKept goes on with what a branch that does not answer keeps of an element that has ended there.
+func (s *Service) attachKept(x *attach, why error) {
+	s.query(func(rd job.Reader) (any, error) {
+		kept, _, _, err := findKept(rd, x.want.ID)
+		return err == nil && kept != rd, nil
+	}, func(v any, err error) {
+		kept, _ := v.(bool)
+		switch {
+		case !s.attached(x):
+		case err == nil && kept:
+			x.over = true
+			s.readAttach(x)
+		case x.want.Follow:
+			s.later(attachAgain, func() {
+				if s.attached(x) {
+					s.startAttach(x)
+				}
+			})
+		default:
+			s.watch.dropAttach(x)
+			s.out.Fail(x.req, why)
+		}
+	})
 }
 
 // unseen is what of output was not sent yet.

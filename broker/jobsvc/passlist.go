@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 )
@@ -129,7 +130,7 @@ func (s *Service) filled(jobs []api.JobInfo, then func([]api.JobInfo)) {
 			}
 		}
 	}
-	s.listBranches(reqs, nil, func(known []api.JobInfo) {
+	fill := func(known []api.JobInfo) {
 		byID := make(map[jobspec.ID]*api.JobInfo, len(known))
 		for i := range known {
 			byID[known[i].ID] = &known[i]
@@ -141,7 +142,42 @@ func (s *Service) filled(jobs []api.JobInfo, then func([]api.JobInfo)) {
 			}
 		}
 		then(jobs)
+	}
+	var silent []jobspec.ID
+	instead := func(to int) []api.JobInfo {
+		silent = append(silent, reqs[to].IDs...)
+		return nil
+	}
+	s.listBranches(reqs, instead, func(known []api.JobInfo) {
+		if len(silent) == 0 {
+			fill(known)
+			return
+		}
+		s.query(func(rd job.Reader) (any, error) { return listKept(rd, silent), nil }, func(v any, err error) {
+			kept, _ := v.([]api.JobInfo)
+			fill(append(known, kept...))
+		})
 	})
+}
+
+// listKept lists what branches that do not answer keep of elements that have ended there.
+func listKept(rd job.Reader, ids []jobspec.ID) (jobs []api.JobInfo) {
+	by := make(map[job.Reader]*converter)
+	for _, id := range ids {
+		kept, _, el, err := findKept(rd, id)
+		if err != nil || kept == rd {
+			continue
+		}
+		c := by[kept]
+		if c == nil {
+			c = newConverter(kept)
+			by[kept] = c
+		}
+		if info, err := c.ended(el); err == nil {
+			jobs = append(jobs, info)
+		}
+	}
+	return jobs
 }
 
 // heldOf asks branches for what they hold of the ids of a listing.

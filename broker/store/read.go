@@ -3,7 +3,9 @@ package store
 import (
 	"database/sql/driver"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/jobspec"
@@ -54,15 +56,58 @@ func query(c *conn, dir string, run func(job.Reader) (any, error)) (any, error) 
 		return nil, fmt.Errorf("query state directory %s: %w", dir, err)
 	}
 	defer c.rollback()
-	r := &reader{c: c, files: segmentReader{dir: filepath.Join(dir, "output")}}
-	defer r.files.close()
+	r := newReader(c, dir)
+	defer r.close()
 	return run(r)
 }
 
 // reader implements job.Reader for the time of one query.
 type reader struct {
 	c     *conn
+	dir   string
 	files segmentReader
+	below map[int]*reader // of branches that were asked for
+}
+
+func newReader(c *conn, dir string) *reader {
+	return &reader{c: c, dir: dir, files: segmentReader{dir: filepath.Join(dir, "output")}}
+}
+
+// close lets go of all but the connection.
+func (r *reader) close() {
+	r.files.close()
+	for _, b := range r.below {
+		b.close()
+		b.c.close()
+	}
+}
+
+// Below reads what a branch keeps, which may be gone, or have been started again meanwhile.
+func (r *reader) Below(branch int) (job.Reader, bool, error) {
+	if b := r.below[branch]; b != nil {
+		return b, true, nil
+	}
+	dir := filepath.Join(r.dir, "branch", strconv.Itoa(branch))
+	if _, err := os.Stat(filepath.Join(dir, dbName)); err != nil {
+		return nil, false, nil
+	}
+	c, err := openReading(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	if err = checkFormat(c, dir); err == nil {
+		err = c.run(`BEGIN`)
+	}
+	if err != nil {
+		c.close()
+		return nil, false, fmt.Errorf("read what branch %d keeps in %s: %w", branch, dir, err)
+	}
+	if r.below == nil {
+		r.below = make(map[int]*reader)
+	}
+	b := newReader(c, dir)
+	r.below[branch] = b
+	return b, true, nil
 }
 
 const arrayColumns = `id, n, spec, env, name, cc, bcc, urgency, flags, user, token, submit, params, digest, indexes, size`

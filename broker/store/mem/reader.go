@@ -146,6 +146,9 @@ func (r reader) Output(id jobspec.ID, attempt uint32, f func(job.OutputRow) bool
 	return r.OutputFrom(id, attempt, job.OutputPos{}, func(o job.OutputRow, _ job.OutputPos) bool { return f(o) })
 }
 
+// Below has nothing: branches of memory are out of reach.
+func (r reader) Below(int) (job.Reader, bool, error) { return nil, false, nil }
+
 // OutputFrom is Output from a place on, which is a row's number.
 func (r reader) OutputFrom(id jobspec.ID, attempt uint32, from job.OutputPos, f func(job.OutputRow, job.OutputPos) bool) error {
 	rows := r.s.output[id]

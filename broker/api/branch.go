@@ -112,7 +112,9 @@ type (
 		Limit    float64        `msgpack:"limit,omitempty"`
 		Watched  bool           `msgpack:"watched,omitempty"`
 		Params   []BranchParams `msgpack:"params,omitempty"`
-		Haste    int            `msgpack:"haste,omitempty"` // job.Haste
+		Haste    int            `msgpack:"haste,omitempty"`  // job.Haste
+		Follow   string         `msgpack:"follow,omitempty"` // key of an open job.follow in the branch that is told of it …
+		Tag      int            `msgpack:"tag,omitempty"`    // … under this tag
 	}
 	// BranchAgain is an element that ran, and is to run again.
 	BranchAgain struct {

@@ -8,7 +8,8 @@ import (
 // Follow streams output and ends of all elements of many submissions in one stream, as they come: for programs that run thousands of
 // short jobs. The first answer has Open. From then on submissions with this stream's Key in SubmitItem.Follow are followed; those in
 // Arrays, too, but of their past nothing is sent: who opens the stream anew after a loss finds it with job.list and job.attach. The ends
-// come before they are durable. The stream ends when the client closes it. Errors: Invalid (the key is in use).
+// come before they are durable. The stream ends when the client closes it. Errors: Invalid (the key is in use), Lost (something of it is in a branch
+// whose connection was lost: the client is to open the stream anew).
 var Follow = rpc.Method[FollowReq, FollowRep]{Topic: "job.follow", Stream: true}
 
 type (

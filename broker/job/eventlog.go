@@ -111,7 +111,7 @@ func scanLog(buf []byte, submit float64, f func(rawEvent) error) error {
 // Eventlog returns the whole log of an element: the shared beginning from its array's row, then what log holds.
 func Eventlog(a *ArrayRow, log []byte) ([]Event, error) {
 	events := []Event{
-		{a.Submit, "submit", fmt.Sprintf(`{"userid":%d,"urgency":%d,"flags":%d,"version":1}`, a.User, a.Urgency, a.Flags&^FlagHere)},
+		{a.Submit, "submit", fmt.Sprintf(`{"userid":%d,"urgency":%d,"flags":%d,"version":1}`, a.User, a.Urgency, a.Flags)},
 		{a.Submit, "validate", ""},
 	}
 	shared, err := readLog(a.Log, a.Submit)

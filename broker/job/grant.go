@@ -153,18 +153,9 @@ func (m *Machine) onSplit(ev Split) {
 // FlagSystem marks an array of the instance itself (ArrayRow.Flags): what it is made of, not what it is for. It is not listed nor counted.
 const FlagSystem = 1 << 20
 
-// FlagHere marks an array that goes to no branch: somebody follows its output, and that of elements in branches is not sent up.
-const FlagHere = 1 << 21
-
-// Here tells whether an array has FlagHere.
-func (m *Machine) Here(id jobspec.ID) bool {
-	a := m.arrays[id]
-	return a != nil && a.flags&FlagHere != 0
-}
-
 // goes tells whether elements of a go to branches.
 func (m *Machine) goes(a *array) bool {
-	return m.fits != nil && a.flags&(FlagSystem|FlagHere) == 0 && m.fits(a.spec.Job)
+	return m.fits != nil && a.flags&FlagSystem == 0 && m.fits(a.spec.Job)
 }
 
 // mayOffer is how many of the elements that may start branches are told of: none as long as it is not known what runs.

@@ -7,13 +7,14 @@ import (
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/frond-hpc/frond/resource/idset"
 )
 
 // follows are the open job.follow streams. What one turn of the service has for a stream goes in one message.
 type follows struct {
 	byKey   map[string]*follow
 	byReq   map[rpc.RequestKey]*follow
-	byArray map[jobspec.ID]followed
+	byArray map[jobspec.ID]*followed
 	dirty   []*follow
 }
 
@@ -25,6 +26,10 @@ type follow struct {
 	rep    api.FollowRep
 	size   int // bytes of output in rep
 	queued bool
+	below  map[int]*passing  // what branches tell of it (passfollow.go)
+	opened bool              // all that hold something of it do
+	last   int               // number of the latest array
+	byNum  map[int]*followed // by which branches name arrays
 }
 
 // maxEnds is how many ends go in one message: an array of a million elements may be cancelled at once, and a frame is 16 MiB.
@@ -32,13 +37,16 @@ const maxEnds = 20000
 
 // followed is an array of a stream.
 type followed struct {
-	f   *follow
-	tag int
-	n   int
+	f    *follow
+	id   jobspec.ID
+	tag  int
+	n    int
+	num  int
+	told idset.Set // elements whose end a branch has told, before it is known here
 }
 
 func (fs *follows) init() {
-	fs.byKey, fs.byReq, fs.byArray = make(map[string]*follow), make(map[rpc.RequestKey]*follow), make(map[jobspec.ID]followed)
+	fs.byKey, fs.byReq, fs.byArray = make(map[string]*follow), make(map[rpc.RequestKey]*follow), make(map[jobspec.ID]*followed)
 }
 
 func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
@@ -49,7 +57,7 @@ func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
 	case fs.byKey[req.Key] != nil:
 		return wire.Errorf(wire.Invalid, "the key of the stream is in use")
 	}
-	f := &follow{key: req.Key, req: r, arrays: make(map[jobspec.ID]bool)}
+	f := &follow{key: req.Key, req: r, arrays: make(map[jobspec.ID]bool), below: make(map[int]*passing), byNum: make(map[int]*followed)}
 	fs.byKey[f.key], fs.byReq[r.Key()] = f, f
 	for _, a := range req.Arrays {
 		if arr, n, idx, ok := s.m.Lookup(a.ID); ok && (n == 1 || idx < 0) {
@@ -58,16 +66,29 @@ func (s *Service) onFollow(r *rpc.Request, req api.FollowReq) error {
 			s.step(job.Awaited{List: []job.Hastened{{Array: arr, Haste: job.HasteEach}}})
 		}
 	}
-	s.out.Next(r, api.FollowRep{Open: true})
+	s.openFollow(f)
 	return nil
 }
 
 func (fs *follows) join(f *follow, arr jobspec.ID, tag, n int) {
-	if before := fs.byArray[arr].f; before != nil {
-		delete(before.arrays, arr) // its client has come back before this end of the old connection was noticed
+	switch before := fs.byArray[arr]; {
+	case before == nil:
+	case before.f == f: // a branch is granted more of it
+		before.tag = tag
+		return
+	default: // its client has come back before this end of the old connection was noticed
+		fs.leave(before)
 	}
 	f.arrays[arr] = true
-	fs.byArray[arr] = followed{f, tag, n}
+	f.last++
+	a := &followed{f: f, id: arr, tag: tag, n: n, num: f.last}
+	f.byNum[a.num], fs.byArray[arr] = a, a
+}
+
+func (fs *follows) leave(a *followed) {
+	delete(a.f.arrays, a.id)
+	delete(a.f.byNum, a.num)
+	delete(fs.byArray, a.id)
 }
 
 // add follows the items of a submission that ask for it.
@@ -91,6 +112,9 @@ func (s *Service) dropFollow(k rpc.RequestKey) {
 		delete(s.follows.byArray, arr)
 		s.m.Follow(arr, false)
 	}
+	for _, to := range sortedInts(f.below) {
+		s.out.CancelCall(f.below[to])
+	}
 	f.req = nil
 }
 
@@ -107,24 +131,36 @@ func (fs *follows) output(s *Service, o *job.OutputRow) {
 		return
 	}
 	arr, _, idx, ok := s.m.Lookup(o.ID)
-	a, is := fs.byArray[arr]
-	if !ok || !is || len(o.Data) == 0 {
+	a := fs.byArray[arr]
+	if !ok || a == nil || len(o.Data) == 0 {
 		return
 	}
-	f := a.f
-	f.rep.Output = append(f.rep.Output, api.FollowOutput{Tag: a.tag, Index: max(idx, 0), Attempt: o.Attempt, Task: o.Task, Stream: o.Stream,
-		Offset: o.Offset, Data: o.Data})
+	fs.piece(s.out, a.f, api.FollowOutput{Tag: a.tag, Index: max(idx, 0), Attempt: o.Attempt, Task: o.Task, Stream: o.Stream, Offset: o.Offset, Data: o.Data})
+}
+
+// piece adds a piece of output to a stream.
+func (fs *follows) piece(out *reactor.Out, f *follow, o api.FollowOutput) {
+	f.rep.Output = append(f.rep.Output, o)
 	fs.touch(f)
 	if f.size += len(o.Data); f.size >= maxReply {
-		f.send(s.out)
+		f.send(out)
+	}
+}
+
+// end adds an end.
+func (fs *follows) end(out *reactor.Out, f *follow, e api.FollowEnd) {
+	f.rep.Ended = append(f.rep.Ended, e)
+	fs.touch(f)
+	if len(f.rep.Ended) >= maxEnds {
+		f.send(out)
 	}
 }
 
 // finished takes the end of an element.
-func (fs *follows) finished(el *job.Finished) {
+func (fs *follows) finished(out *reactor.Out, el *job.Finished) {
 	row := &el.Row
-	a, is := fs.byArray[row.Array]
-	if !is {
+	a := fs.byArray[row.Array]
+	if a == nil {
 		return
 	}
 	end := api.FollowEnd{Tag: a.tag, Index: row.Index, Result: int(row.Result), Status: row.Status, Start: el.Start, End: row.End, Node: row.Nodelist,
@@ -134,33 +170,30 @@ func (fs *follows) finished(el *job.Finished) {
 			end.Note = st.Exc.Note
 		}
 	}
-	a.f.rep.Ended = append(a.f.rep.Ended, end)
-	fs.touch(a.f)
+	fs.end(out, a.f, end)
 }
 
-// spans takes elements that were cancelled before they ran.
+// spans takes elements that were cancelled before they ran, or ended in a branch. Most of the latter the branch has told of.
 func (fs *follows) spans(out *reactor.Out, spans []job.EndedSpan) {
 	for _, sp := range spans {
-		a, is := fs.byArray[sp.Array]
-		if !is {
+		a := fs.byArray[sp.Array]
+		if a == nil {
 			continue
 		}
 		for i := sp.Lo; i <= sp.Hi; i++ {
-			a.f.rep.Ended = append(a.f.rep.Ended, api.FollowEnd{Tag: a.tag, Index: i, Result: int(sp.Result), Status: sp.Status})
-			if len(a.f.rep.Ended) >= maxEnds {
-				a.f.send(out)
+			if !a.told.Has(i) {
+				fs.end(out, a.f, api.FollowEnd{Tag: a.tag, Index: i, Result: int(sp.Result), Status: sp.Status})
 			}
 		}
-		fs.touch(a.f)
+		a.told.RemoveRange(sp.Lo, sp.Hi)
 	}
 }
 
 // done forgets arrays all of whose elements have ended.
 func (fs *follows) done(arrays []*job.ArrayState) {
 	for _, st := range arrays {
-		if a, is := fs.byArray[st.ID]; is {
-			delete(fs.byArray, st.ID)
-			delete(a.f.arrays, st.ID)
+		if a := fs.byArray[st.ID]; a != nil {
+			fs.leave(a)
 		}
 	}
 }

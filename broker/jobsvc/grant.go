@@ -136,13 +136,15 @@ func (s *Service) grant(g *job.Granted) {
 	})
 }
 
-// sendGrant sends a grant with what has been changed since it was made: the branch was not told, as it did not have the array.
+// sendGrant sends a grant with what has been changed since it was made (the branch was not told, as it did not have the array), and with who
+// follows it.
 func (s *Service) sendGrant(g *api.BranchGrant) {
 	for i := range g.Items {
 		it := &g.Items[i]
 		if row, _, _, ok := s.m.Row(it.Array); ok {
 			it.Log, it.Urgency, it.Limit = row.Log, s.m.Urgency(it.Array), s.m.Limit(it.Array)
 		}
+		it.Follow, it.Tag = s.followIn(g.Branch, it.Array)
 	}
 	s.out.Notify("branch", *g)
 }
@@ -233,9 +235,9 @@ func branchFits(r *jobspec.Request, z api.BranchSize) bool {
 	return nodes <= z.Nodes && slots*r.Cores <= z.CoresOfNode && slots*r.GPUs <= z.GPUsOfNode
 }
 
-// unfit tells whether a job needs more than a branch has, or had, or is to run here.
+// unfit tells whether a job needs more than a branch has, or had.
 func (s *Service) unfit(id jobspec.ID, spec *job.Spec) bool {
-	return s.fits != nil && (!s.fits(spec.Job) || s.m.Here(id)) && !slices.Contains(s.m.System(), id)
+	return s.fits != nil && !s.fits(spec.Job) && !slices.Contains(s.m.System(), id)
 }
 
 // onBranchJobs lists the jobs that are branches.

@@ -18,6 +18,7 @@ import (
 type passing struct {
 	each func(rpc.Payload)
 	end  func(error) // nil = a clean end
+	open bool        // of a job.follow: it has said so
 }
 
 // pass asks a branch.

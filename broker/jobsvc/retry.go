@@ -188,7 +188,7 @@ func (s *Service) againItem(a *again) (job.Item, error) {
 	if err != nil {
 		return job.Item{}, wire.Errorf(wire.Internal, "stored jobspec of %v: %v", a.row.ID, err)
 	}
-	it := job.Item{Spec: spec.spec, Env: spec.env, N: a.indexes.Len(), CC: a.row.CC, BCC: a.row.BCC, Urgency: a.row.Urgency, Flags: a.row.Flags &^ job.FlagHere, Params: a.row.Params}
+	it := job.Item{Spec: spec.spec, Env: spec.env, N: a.indexes.Len(), CC: a.row.CC, BCC: a.row.BCC, Urgency: a.row.Urgency, Flags: a.row.Flags, Params: a.row.Params}
 	if a.env != nil {
 		it.Env = s.intern.env(a.env)
 	}

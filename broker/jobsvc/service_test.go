@@ -32,7 +32,7 @@ type rig struct {
 	tag     uint64
 	answers map[uint64][]reactor.Answer
 	calls   []reactor.Call
-	notices []any // to sched
+	notices []any // to sched and branch
 	stopped bool
 	wake    time.Time
 	pending []reactor.Done
@@ -95,7 +95,7 @@ func (r *rig) handle(v any) {
 		case reactor.Call:
 			r.calls = append(r.calls, it)
 		case reactor.Notify:
-			if it.To == "sched" {
+			if it.To != "broker" {
 				r.notices = append(r.notices, it.Notice)
 			} else {
 				r.stopped = true

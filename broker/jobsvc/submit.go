@@ -110,7 +110,7 @@ func (s *Service) accept(r *rpc.Request, req api.SubmitReq, known found) error {
 	}
 	items := make([]job.Item, len(req.Items))
 	for i := range req.Items {
-		if req.Items[i].Flags&(job.FlagSystem|job.FlagHere) != 0 && reactor.FromClient(r) {
+		if req.Items[i].Flags&job.FlagSystem != 0 && reactor.FromClient(r) {
 			return itemError(wire.Errorf(wire.Denied, "that flag is for the instance itself"), i, len(req.Items))
 		}
 		if err := s.item(&req.Items[i], envs, known, items[:i], &items[i]); err != nil {
@@ -207,9 +207,6 @@ func (s *Service) item(it *api.SubmitItem, envs []*job.Env, known found, before 
 	}
 	*out = job.Item{Spec: spec.spec, N: n, CC: it.CC, BCC: it.BCC, Urgency: it.Urgency, Flags: it.Flags, Watched: it.Watched,
 		Followed: s.follows.byKey[it.Follow] != nil}
-	if out.Followed {
-		out.Flags |= job.FlagHere
-	}
 	out.Env = spec.env
 	if it.Env > 0 {
 		out.Env = envs[it.Env-1]

@@ -239,6 +239,13 @@ func (s *Service) receive(g *api.BranchGrant) error {
 		ev.Items = append(ev.Items, item)
 	}
 	s.step(ev)
+	for i := range g.Items {
+		it := &g.Items[i]
+		if f := s.follows.byKey[it.Follow]; f != nil {
+			s.follows.join(f, it.Array, it.Tag, it.N)
+			s.m.Follow(it.Array, true)
+		}
+	}
 	return nil
 }
 

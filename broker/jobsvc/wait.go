@@ -275,7 +275,7 @@ func (s *Service) tell(a *job.Actions) {
 		s.follows.output(s, &a.Streamed[i])
 	}
 	for i := range a.Finished {
-		s.follows.finished(&a.Finished[i])
+		s.follows.finished(s.out, &a.Finished[i])
 	}
 	s.follows.spans(s.out, a.Spans)
 	s.follows.done(a.Done)

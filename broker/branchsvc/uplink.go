@@ -202,7 +202,7 @@ func (s *Service) upReport(rep api.BranchReportReq) {
 	if n := u.next; n == nil {
 		u.next = &rep
 	} else {
-		n.First, n.Recalled = n.First || rep.First, n.Recalled || rep.Recalled
+		n.First, n.Recalled, n.Waiting = n.First || rep.First, n.Recalled || rep.Recalled, rep.Waiting
 		n.Began, n.Ends, n.Backs = append(n.Began, rep.Began...), append(n.Ends, rep.Ends...), append(n.Backs, rep.Backs...)
 	}
 	s.upNext()

@@ -312,13 +312,40 @@ func (s *Service) tellDone(id jobspec.ID, rep api.WaitRep) {
 }
 
 func (s *Service) onCounts(r *rpc.Request, req api.CountsReq) error {
-	s.out.Next(r, s.countsRep())
-	if !req.Follow || s.m.Active() == 0 {
-		s.out.End(r)
-		return nil
+	if req.Follow {
+		s.watch.counts[r.Key()] = r
 	}
-	s.watch.counts[r.Key()] = r
+	s.askWaiting(func() {
+		if req.Follow && s.watch.counts[r.Key()] != r {
+			return // it has ended meanwhile
+		}
+		s.out.Next(r, s.countsRep())
+		if !req.Follow || s.m.Active() == 0 {
+			delete(s.watch.counts, r.Key())
+			s.out.End(r)
+		}
+	})
 	return nil
+}
+
+// askWaiting asks branches how much of what they hold has not started, of which they tell little by themselves.
+func (s *Service) askWaiting(then func()) {
+	holders := s.m.Holders()
+	left := len(holders)
+	if left == 0 {
+		then()
+	}
+	for _, to := range holders {
+		s.pass(to, api.Counts.Topic, api.CountsReq{}, &passing{each: func(b rpc.Payload) {
+			if rep, err := rpc.As[api.CountsRep](b); err == nil {
+				s.waiting[to] = rep.Pending
+			}
+		}, end: func(error) {
+			if left--; left == 0 {
+				then()
+			}
+		}})
+	}
 }
 
 func (s *Service) countsRep() api.CountsRep {

@@ -127,13 +127,53 @@ func (s *Service) grant(g *job.Granted) {
 		s.sendGrant(&n)
 		return
 	}
+	s.unsent.reading = append(s.unsent.reading, g.Num)
 	s.query(func(rd job.Reader) (any, error) { return n, addParams(rd, &n, sets) }, func(v any, err error) {
+		defer s.wasSent(n.Num)
 		if err != nil { // it is not sent: the branch says of it that it never arrived
 			s.out.Log("error", "parameters of elements for a branch cannot be read", "branch", n.Branch, "err", err)
 			return
 		}
 		s.sendGrant(&n)
 	})
+}
+
+// unsent is grants that are durable and whose parameters are still read, and what waits until they have been sent.
+type unsent struct {
+	reading []uint64 // their numbers
+	then    []afterGrant
+}
+
+type afterGrant struct {
+	last uint64
+	f    func()
+}
+
+// whenSent calls f when the grants that stand in the ledger have been sent. What a branch is asked before, it does not know of.
+func (s *Service) whenSent(f func()) {
+	last := s.m.LastGrant()
+	s.whenDurable(func(*reactor.Out, error) {
+		if slices.ContainsFunc(s.unsent.reading, func(num uint64) bool { return num <= last }) {
+			s.unsent.then = append(s.unsent.then, afterGrant{last, f})
+			return
+		}
+		f()
+	})
+}
+
+// wasSent: a grant's parameters have been read.
+func (s *Service) wasSent(num uint64) {
+	u := &s.unsent
+	u.reading = slices.DeleteFunc(u.reading, func(other uint64) bool { return other == num })
+	due := u.then
+	u.then = nil
+	for _, w := range due {
+		if slices.ContainsFunc(u.reading, func(num uint64) bool { return num <= w.last }) {
+			u.then = append(u.then, w)
+		} else {
+			w.f()
+		}
+	}
 }
 
 // sendGrant sends a grant with what has been changed since it was made (the branch was not told, as it did not have the array), and with who

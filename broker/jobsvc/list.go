@@ -11,6 +11,7 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
@@ -21,7 +22,16 @@ import (
 const pageSize = 1000
 
 // onList lists in the order of Flux: pending jobs by priority and id, running ones, finished ones.
+// In a branch the list waits for what the branch was granted just now: that is in no list before it is durable, neither here nor at its parent.
 func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
+	if !s.cfg.Branch {
+		return s.list(r, req)
+	}
+	s.whenDurable(func(*reactor.Out, error) { s.orFail(r, s.list(r, req)) })
+	return nil
+}
+
+func (s *Service) list(r *rpc.Request, req api.ListReq) error {
 	if len(req.IDs) > 0 {
 		return s.listIDs(r, req)
 	}

@@ -265,7 +265,7 @@ func (s *Service) passSignal(req api.KillReq, then func(errs map[jobspec.ID]stri
 		then(errs)
 		return
 	}
-	for to, ids := range groups {
+	ask := func(to int, ids []jobspec.ID) {
 		s.pass(to, api.Kill.Topic, api.KillReq{IDs: ids, Signal: req.Signal}, &passing{each: func(b rpc.Payload) {
 			if rep, err := rpc.As[api.MultiRep](b); err == nil {
 				for id, text := range rep.Errors {
@@ -283,6 +283,11 @@ func (s *Service) passSignal(req api.KillReq, then func(errs map[jobspec.ID]stri
 			}
 		}})
 	}
+	s.whenSent(func() {
+		for _, to := range sortedInts(groups) {
+			ask(to, groups[to])
+		}
+	})
 }
 
 // passUpdate has branches change what they hold of arrays, but those of which errs says that it was refused.

@@ -11,13 +11,17 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 )
 
-// listBranches asks branches for lists, and calls then with what came. What a branch that does not answer would say, instead says; nil = nothing.
+// listBranches asks branches for lists, behind the grants that they are about to get, and calls then with what came. What a branch that does not answer would say, instead says; nil = nothing.
 func (s *Service) listBranches(reqs map[int]api.ListReq, instead func(to int) []api.JobInfo, then func([]api.JobInfo)) {
-	left := len(reqs)
-	if left == 0 {
+	if len(reqs) == 0 {
 		then(nil)
 		return
 	}
+	s.whenSent(func() { s.askForLists(reqs, instead, then) })
+}
+
+func (s *Service) askForLists(reqs map[int]api.ListReq, instead func(to int) []api.JobInfo, then func([]api.JobInfo)) {
+	left := len(reqs)
 	var jobs []api.JobInfo
 	for _, to := range sortedInts(reqs) {
 		s.pass(to, api.List.Topic, reqs[to], &passing{each: func(b rpc.Payload) {

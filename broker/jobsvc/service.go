@@ -56,6 +56,7 @@ type Service struct {
 	tenure    tenure      // of a branch
 	waiting   map[int]int // elements that branches hold and that have not started, as they last told
 	delays    []delayed
+	unsent    unsent
 	isSplit   bool                        // there are branches
 	fits      func(*jobspec.Jobspec) bool // into one of the branches that there are, or were last
 	stopping  bool

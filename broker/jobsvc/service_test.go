@@ -33,7 +33,9 @@ type rig struct {
 	answers map[uint64][]reactor.Answer
 	calls   []reactor.Call
 	notices []any // to sched and branch
+	branchy []any // to branch, and calls for it, in their order
 	stopped bool
+	branch  bool
 	wake    time.Time
 	pending []reactor.Done
 }
@@ -47,7 +49,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) boot() {
 	var l *job.Loaded
 	r.leader, l = r.store.Open()
-	s, err := New(Config{Loaded: l, Size: 1, Now: r.now})
+	s, err := New(Config{Loaded: l, Size: 1, Now: r.now, Branch: r.branch})
 	require.NoError(r.t, err)
 	r.s = s
 	r.in(reactor.Start{})
@@ -94,7 +96,13 @@ func (r *rig) handle(v any) {
 			r.answers[it.Req.Tag] = append(r.answers[it.Req.Tag], it)
 		case reactor.Call:
 			r.calls = append(r.calls, it)
+			if it.Topic == api.BranchPass.Topic {
+				r.branchy = append(r.branchy, it.Body)
+			}
 		case reactor.Notify:
+			if it.To == "branch" {
+				r.branchy = append(r.branchy, it.Notice)
+			}
 			if it.To != "broker" {
 				r.notices = append(r.notices, it.Notice)
 			} else {

@@ -1,0 +1,52 @@
+package jobsvc
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/frond-hpc/frond/broker/api"
+	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/store/mem"
+	"github.com/frond-hpc/frond/jobspec"
+	"github.com/stretchr/testify/require"
+)
+
+// Elements on their way to a branch are in the list of whoever asks meanwhile: the branch is asked behind the grant.
+func TestABranchIsAskedBehindWhatItIsGranted(t *testing.T) {
+	for name, ask := range map[string]func(id jobspec.ID) (topic string, body any){
+		"a list":        func(jobspec.ID) (string, any) { return api.List.Topic, api.ListReq{} },
+		"a list of ids": func(id jobspec.ID) (string, any) { return api.List.Topic, api.ListReq{IDs: []jobspec.ID{id}} },
+		"a signal to all": func(id jobspec.ID) (string, any) {
+			return api.Kill.Topic, api.KillReq{IDs: []jobspec.ID{id}, Signal: 10}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.in(api.BranchFits{Sizes: []api.BranchSize{{Nodes: 1, CoresOfNode: 4}}})
+			id := r.submit(3)
+			r.handle(api.BranchTake{Branch: 0, Items: []api.BranchTakeItem{{Array: id, N: 3}}})
+			require.True(t, r.s.isHeld(id+1), "what follows is about elements that a branch holds")
+			r.tag++
+			topic, body := ask(id)
+			r.handle(r.asRequest(topic, body))
+			r.settle()
+			grant := slices.IndexFunc(r.branchy, func(v any) bool { _, ok := v.(api.BranchGrant); return ok })
+			pass := slices.IndexFunc(r.branchy, func(v any) bool { _, ok := v.(api.BranchPassReq); return ok })
+			require.GreaterOrEqual(t, grant, 0)
+			require.Greater(t, pass, grant, "%T", r.branchy)
+		})
+	}
+}
+
+// In a branch a list waits until what was granted is durable: before that it is in none.
+func TestABranchListsWhatItWasGrantedJustNow(t *testing.T) {
+	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
+	r.branch = true
+	r.boot()
+	id := jobspec.ID(1 << 20)
+	r.in(api.BranchOrder{Session: 1, Path: "0"})
+	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
+		Items: []api.BranchItem{{Array: id, N: 3, Spec: 1, Elements: "0-2", Urgency: 16, Given: 16}}}})
+	require.Len(t, r.list(api.ListReq{}), 3)
+}

@@ -64,7 +64,7 @@ var rows = []struct {
 	{command: `seq 5 | PAR -k -L2 echo x{}`},
 	{command: `printf 'a\0b\n' | PAR -k echo`},
 	{command: `PAR -k --arg-sep ,, echo {} ,, a b`},
-	{command: `PAR -k echo :::: /nonexistent`, anyError: true},
+	{command: `PAR -k echo :::: /proc/0/none`, anyError: true},
 	{command: `cat lines | PAR -k 'cat; echo {}'`},
 	{command: `PARALLEL='-k --tag' PAR echo ::: 1 2`},
 	// Output.

@@ -163,9 +163,9 @@ func unknownState(name string, known []string) error {
 }
 
 func newResourceInfoCmd(e *env) *cobra.Command {
-	states, choice := "all", nodeChoice{}
+	states, choice, asJSON := "all", nodeChoice{}, false
 	cmd := &cobra.Command{
-		Use:   "info [-s STATES] [-q QUEUE] [-i TARGETS]",
+		Use:   "info [--json] [-s STATES] [-q QUEUE] [-i TARGETS]",
 		Short: "Print how many nodes, cores and gpus there are",
 		Long: `Print how many nodes, cores and gpus there are, in one line, and for how long, where the instance's end is known.
 
@@ -181,17 +181,35 @@ Exit codes: 0, or 1 when the instance does not answer.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(e.stdout, resourceInfo(rep.Nodes, wanted)+leftText(", ", rep.Expiration))
+			sum := resourceInfo(rep.Nodes, wanted)
+			if asJSON {
+				sum.Expiration = rep.Expiration
+				return writeJSON(e.stdout, sum)
+			}
+			_, err = fmt.Fprintln(e.stdout, sum.text()+leftText(", ", rep.Expiration))
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	cmd.Flags().StringVarP(&states, "states", "s", "all", "count these states: free, allocated, down, up, all")
 	choice.add(cmd.Flags())
 	return cmd
 }
 
+// totals are numbers of nodes, cores and gpus.
+type totals struct {
+	NNodes     int     `json:"nnodes"`
+	NCores     int     `json:"ncores"`
+	NGPUs      int     `json:"ngpus"`
+	Expiration float64 `json:"expiration"` // of the instance, epoch seconds; 0 = unknown
+}
+
+func (t totals) text() string {
+	return fmt.Sprintf("%s, %s, %s", plural(t.NNodes, "Node"), plural(t.NCores, "Core"), plural(t.NGPUs, "GPU"))
+}
+
 // resourceInfo counts what is in the wanted states. A drained node's allocated part is not counted twice.
-func resourceInfo(nodes []api.NodeStatus, wanted []string) string {
+func resourceInfo(nodes []api.NodeStatus, wanted []string) totals {
 	sum := &nodeGroup{}
 	if len(wanted) == len(listStates) {
 		for i := range nodes {
@@ -204,7 +222,7 @@ func resourceInfo(nodes []api.NodeStatus, wanted []string) string {
 			sum.ranks = sum.ranks.Union(g.ranks)
 		}
 	}
-	return fmt.Sprintf("%s, %s, %s", plural(sum.ranks.Len(), "Node"), plural(sum.cores, "Core"), plural(sum.gpus, "GPU"))
+	return totals{NNodes: sum.ranks.Len(), NCores: sum.cores, NGPUs: sum.gpus}
 }
 
 func plural(n int, what string) string {

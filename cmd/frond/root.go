@@ -19,7 +19,7 @@ func newRoot(e *env, verbs []*cobra.Command) *cobra.Command {
 		Args:          unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if wantVersion {
-				return showVersion(cmd.Context(), e)
+				return showVersion(cmd.Context(), e, false)
 			}
 			return cmd.Help()
 		},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/user"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -15,8 +14,9 @@ import (
 )
 
 func newUptimeCmd(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "uptime",
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "uptime [--json]",
 		Short: "Show in one line how long the instance has been running, and how large it is",
 		Long: `Show the time, how long the instance has been running, its owner, its depth among enclosing instances and its size, and how many
 nodes are drained and brokers offline; and how long jobs may still run, where the instance's end is known.
@@ -25,13 +25,15 @@ Exit codes: 0, or 1 when there is no instance.`,
 		Example: "  frond uptime",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.connected(cmd.Context(), func(c *client.Client) error { return showUptime(cmd.Context(), e, c) })
+			return e.connected(cmd.Context(), func(c *client.Client) error { return showUptime(cmd.Context(), e, c, asJSON) })
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return cmd
 }
 
 // showUptime prints a line like that of `flux uptime`: time, age, owner, depth (the instance's level), size, and what is amiss.
-func showUptime(ctx context.Context, e *env, c *client.Client) error {
+func showUptime(ctx context.Context, e *env, c *client.Client, asJSON bool) error {
 	attrs, err := call(ctx, c, api.AttrList, wire.Any, api.Empty{})
 	if err != nil {
 		return err
@@ -46,10 +48,35 @@ func showUptime(ctx context.Context, e *env, c *client.Client) error {
 	}
 	now := time.Now()
 	start, _ := strconv.ParseFloat(attrs.Attrs["broker.starttime"], 64)
+	drained, offline := amiss(tree, nodes)
+	if asJSON {
+		level, _ := strconv.Atoi(attrs.Attrs["instance-level"])
+		size, _ := strconv.Atoi(attrs.Attrs["size"])
+		return writeJSON(e.stdout, uptime{Start: start, Owner: owner(attrs.Attrs["security.owner"]), Level: level, Size: size,
+			Drained: drained, Offline: offline, Expiration: nodes.Expiration})
+	}
 	line := fmt.Sprintf(" %s run %s,  owner %s,  depth %s,  size %s", now.Format("15:04:05"),
 		ageText(float64(now.UnixMicro())/1e6-start), owner(attrs.Attrs["security.owner"]), attrs.Attrs["instance-level"], attrs.Attrs["size"])
-	fmt.Fprintln(e.stdout, line+leftText(",  ", nodes.Expiration)+amiss(tree, nodes))
+	line += leftText(",  ", nodes.Expiration)
+	if drained > 0 {
+		line += fmt.Sprintf(",  %d drained", drained)
+	}
+	if offline > 0 {
+		line += fmt.Sprintf(",  %d offline", offline)
+	}
+	fmt.Fprintln(e.stdout, line)
 	return nil
+}
+
+// uptime is what --json prints.
+type uptime struct {
+	Start      float64 `json:"start"` // epoch seconds
+	Owner      string  `json:"owner"`
+	Level      int     `json:"instance_level"`
+	Size       int     `json:"size"`
+	Drained    int     `json:"drained"`
+	Offline    int     `json:"offline"`
+	Expiration float64 `json:"expiration"` // epoch seconds; 0 = unknown
 }
 
 // leftText says how long an instance that ends at expiration may still run jobs, behind sep; empty where that is unknown.
@@ -62,8 +89,7 @@ func leftText(sep string, expiration float64) string {
 }
 
 // amiss counts drained nodes and brokers that are not online.
-func amiss(tree api.OverlayStatusRep, nodes api.ResourceStatusRep) string {
-	drained, offline := 0, 0
+func amiss(tree api.OverlayStatusRep, nodes api.ResourceStatusRep) (drained, offline int) {
 	for _, n := range nodes.Nodes {
 		if n.Drained {
 			drained++
@@ -74,14 +100,7 @@ func amiss(tree api.OverlayStatusRep, nodes api.ResourceStatusRep) string {
 			offline++
 		}
 	}
-	var text strings.Builder
-	if drained > 0 {
-		fmt.Fprintf(&text, ",  %d drained", drained)
-	}
-	if offline > 0 {
-		fmt.Fprintf(&text, ",  %d offline", offline)
-	}
-	return text.String()
+	return drained, offline
 }
 
 // owner is the name of a user id, or the id where it has none.

@@ -34,6 +34,9 @@ quickstart: build ## build, start 4 brokers, run a parameter sweep and show its 
 	@scripts/quickstart.sh
 
 # First the packages, then whole instances: scripts, kill -9, seeds of simulation. FROND_FULL adds what takes minutes.
+# Tests have sockets in the directory for temporary files, and the paths of sockets have a limit.
+test: export TMPDIR := $(shell d=$${TMPDIR:-/tmp}; [ "$$(printf %s "$$d" | wc -c)" -le 30 ] && echo "$$d" || echo /tmp)
+
 .PHONY: test
 test: build check ## all checks and tests
 	@scripts/testdeps.sh

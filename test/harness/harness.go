@@ -25,6 +25,9 @@ var binDir string
 // in that directory instead.
 func Main(m *testing.M) int {
 	hearSignals()
+	if len(os.TempDir()) > maxTemp {
+		os.Setenv("TMPDIR", "/tmp")
+	}
 	if binDir = os.Getenv("FROND_TEST_BIN"); binDir != "" {
 		return m.Run()
 	}
@@ -42,6 +45,9 @@ func Main(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// maxTemp is how long the path of the directory for temporary files may be: what the tests make in it has sockets, whose paths have a limit.
+const maxTemp = 30
 
 // hearSignals undoes what nohup does, and a shell to what it starts in the background: a signal that is ignored here would be ignored in all
 // that the tests start, and a script cannot trap it. What is caught here is not ignored there.
@@ -69,7 +75,7 @@ func Environ(dir string) []string {
 // plain leaves out what tells frond that it is in a job of some scheduler, as the tests themselves may be, and the user's own settings.
 func plain(environ []string) []string {
 	return slices.DeleteFunc(environ, func(kv string) bool {
-		for _, prefix := range [...]string{"FROND_", "SLURM", "FLUX_", "PMI", "PALS_", "OMPI_", "JSM_", "MPI_LOCAL", "LSB_", "PBS_", "SGE_", "PE_HOSTFILE", "JOB_ID"} {
+		for _, prefix := range [...]string{"FROND_", "SLURM", "FLUX_", "PMI", "PALS_", "OMPI_", "JSM_", "MPI_LOCAL", "LSB_", "PBS_", "SGE_", "PE_HOSTFILE", "JOB_ID", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"} {
 			if strings.HasPrefix(kv, prefix) && !strings.HasPrefix(kv, "FROND_TEST_") {
 				return true
 			}

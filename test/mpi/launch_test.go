@@ -27,7 +27,7 @@ func launch(t *testing.T, env []string, line string, check func(t *testing.T, di
 				harness.KillAll(dir)
 				os.RemoveAll(dir)
 			})
-			cmd := exec.Command("timeout", "60", "sh", "-c", launcher+" "+strings.Join(opts, " ")+" "+line)
+			cmd := exec.Command("timeout", "300", "sh", "-c", launcher+" "+strings.Join(opts, " ")+" "+line)
 			cmd.Dir = dir
 			cmd.Env = append(append(harness.Environ(dir), "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "TMPDIR="+dir), env...)
 			out, _ := cmd.CombinedOutput()

@@ -25,7 +25,7 @@ func mpi(t *testing.T, maker string) (*network, func(line string) (string, int))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(n.dir, "ssh"), []byte("#!/bin/sh\nexec ssh -F "+n.dir+"/client \"$@\"\n"), 0o755))
 	return n, func(line string) (string, int) {
-		cmd := n.On(0, "timeout", "60", "sh", "-c", "PATH="+n.dir+"/bin:$PATH; "+line)
+		cmd := n.On(0, "timeout", "300", "sh", "-c", "PATH="+n.dir+"/bin:$PATH; "+line)
 		cmd.Env, cmd.Dir = append(harness.Environ(n.dir), env...), n.dir
 		out, _ := cmd.CombinedOutput()
 		return string(out), cmd.ProcessState.ExitCode()

@@ -53,7 +53,7 @@ func (n *network) ssh(hosts ...int) {
 
 // start is `frond start` on h0 with its options and command, over ssh.
 func (n *network) start(line string) (string, int) {
-	cmd := n.On(0, "timeout", "60", "sh", "-c", "frond start "+line)
+	cmd := n.On(0, "timeout", "300", "sh", "-c", "frond start "+line)
 	cmd.Env, cmd.Dir = append(harness.Environ(n.dir), "FROND_SSH="+cmp.Or(n.program, "ssh -F "+n.dir+"/client")), n.dir
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()

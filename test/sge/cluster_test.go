@@ -157,7 +157,7 @@ func replaceLine(text, name, value string) string {
 
 // try runs a command of Grid Engine as root on h0.
 func (c *cluster) try(name string, args ...string) (string, int) {
-	cmd := c.net.On(0, append([]string{"timeout", "30", filepath.Join(lib, name)}, args...)...)
+	cmd := c.net.On(0, append([]string{"timeout", "120", filepath.Join(lib, name)}, args...)...)
 	cmd.Env = append(os.Environ(), c.sge...)
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()
@@ -173,7 +173,7 @@ func (c *cluster) admin(name string, args ...string) string {
 func (c *cluster) daemon(host int, name string) {
 	cmd := c.net.On(host, filepath.Join(lib, name))
 	cmd.Env = append(os.Environ(), c.sge...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM} // also if this process is killed
 	require.NoError(c.t, cmd.Start())
 	c.down = append(c.down, func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -198,7 +198,7 @@ func (c *cluster) stop() {
 // shell runs a line for the shell on h0 as the user.
 func (c *cluster) shell(line string) (string, int) {
 	id := fmt.Sprint(user)
-	cmd := c.net.On(0, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "timeout", "100", "sh", "-c", line)
+	cmd := c.net.On(0, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "timeout", "300", "sh", "-c", line)
 	cmd.Env, cmd.Dir = c.env, c.dir
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()

@@ -120,11 +120,11 @@ func (c *cluster) daemons() {
 	require.True(c.t, up, "the nodes do not come up: %s", c.sh("sinfo -N; tail -n 5 %s/*.log", c.etc))
 }
 
-// daemon runs a program until the end of the test.
+// daemon runs a program until the end of the test, or of this process if it is killed.
 func (c *cluster) daemon(name string, args ...string) (pid int) {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "SLURM_CONF="+c.etc+"/slurm.conf")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	require.NoError(c.t, cmd.Start())
 	c.down = append(c.down, func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -178,7 +178,7 @@ func (c *cluster) sh(format string, args ...any) string {
 }
 
 func (c *cluster) shell(line string) (string, int) {
-	cmd := exec.Command("timeout", "100", "sh", "-c", line)
+	cmd := exec.Command("timeout", "300", "sh", "-c", line)
 	cmd.Env, cmd.Dir = c.env, c.dir
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()

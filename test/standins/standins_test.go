@@ -47,7 +47,7 @@ func newSite(t *testing.T, commands ...string) *site {
 
 // job runs a line for the shell as the script of a job on hosts h1, h2 and h3.
 func (s *site) job(kind, line string) (string, int) {
-	cmd := exec.Command("timeout", "60", filepath.Join(s.dir, "bin", "standin"), "job", kind, "h1,h2,h3", "sh", "-c", line)
+	cmd := exec.Command("timeout", "300", filepath.Join(s.dir, "bin", "standin"), "job", kind, "h1,h2,h3", "sh", "-c", line)
 	cmd.Env, cmd.Dir = s.env, s.dir
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()

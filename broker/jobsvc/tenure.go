@@ -1,6 +1,7 @@
 package jobsvc
 
 import (
+	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -17,10 +18,11 @@ import (
 // How long after its last report a branch makes the next. Reports cost their parent some work each, and little for what is in them. So they
 // are few while nobody waits for what is in them and the branch has enough to do without its parent.
 const (
-	upEvery = 500 * time.Millisecond
-	upHalf  = 50 * time.Millisecond // half of what it had then has ended: it may need more
-	upSoon  = 20 * time.Millisecond // somebody waits, or it has nothing left
-	upMax   = 1 << 15               // elements that began or ended: at once
+	upEvery = 500 * time.Millisecond // at those moments of the clock, so that all branches do it together: one commit of the parent takes them all
+	upStep  = 100 * time.Millisecond // sooner for each level down, so that what comes from there goes on with it
+	upHalf  = 50 * time.Millisecond  // half of what it had then has ended: it may need more
+	upSoon  = 20 * time.Millisecond  // somebody waits, or it has nothing left
+	upMax   = 1 << 15                // elements that began or ended: at once
 )
 
 // tenure is what a branch keeps for its talk with its parent.
@@ -84,18 +86,30 @@ func (s *Service) pace(soon bool) {
 	if t.up.n == 0 {
 		return
 	}
-	gap := upEvery
+	due := s.now
 	switch left := s.m.Active(); {
 	case t.up.n >= upMax:
-		gap = 0
 	case soon || left == 0:
-		gap = upSoon
+		due = t.last.Add(upSoon)
 	case left <= t.left/2:
-		gap = upHalf
+		due = t.last.Add(upHalf)
+	default:
+		due = t.tick(latest(s.now, t.last.Add(upEvery/4)))
 	}
-	if t.due = earliest(t.due, t.last.Add(gap)); t.due.Before(s.now) {
-		t.due = s.now
+	t.due = latest(earliest(t.due, due), s.now)
+}
+
+// tick is the next moment to report when there is no hurry.
+func (t *tenure) tick(after time.Time) time.Time {
+	phase := time.Duration(strings.Count(t.path, ".")) * upStep
+	return after.Add(phase).Truncate(upEvery).Add(upEvery - phase)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
 	}
+	return a
 }
 
 // moved ends the streams of elements that are the parent's again: it asks whoever has them next.

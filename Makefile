@@ -80,6 +80,10 @@ bench: build ## measure it on this machine against bare processes (ARGS=… are 
 bench-split: build ## measure one queue over trees of branches, and compute it for 100,000 nodes (ARGS=… are passed on)
 	go run ./test/bench -only split,children $(ARGS)
 
+.PHONY: million
+million: ## run 1,000,000 mock elements over 4x4 branches and find each once in the stores, the top's leader below 150 MB
+	FROND_MILLION=1 go test ./test/million -count=1 -timeout 30m -v
+
 .PHONY: sim
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
 	SEEDS=$(SEEDS) GOGC=300 GOMEMLIMIT=8GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v

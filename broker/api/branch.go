@@ -27,6 +27,9 @@ var (
 	BranchAnswer = rpc.Method[BranchAnswerReq, Empty]{Topic: "branch.answer"}
 	// BranchPass asks a branch something in the name of a client; for services of the leader. Errors: Unavailable, and the branch's.
 	BranchPass = rpc.Method[BranchPassReq, BranchPassRep]{Topic: "branch.pass", Stream: true}
+	// BranchTop asks the parent something in the name of a client of this branch, in the end the instance that has the queue; for services of the
+	// leader. Errors: Lost (the parent cannot be reached), and the parent's.
+	BranchTop = rpc.Method[BranchTopReq, BranchPassRep]{Topic: "branch.top"}
 	// BranchSplit makes branches, or with Widths empty does away with them: answered when what is there is known to fit, not when all is
 	// done. Errors: Invalid (more branches than nodes), Busy (it has branches), Denied (it is a branch).
 	BranchSplit = rpc.Method[BranchSplitReq, BranchStatusRep]{Topic: "branch.split", Idempotent: true}
@@ -187,6 +190,11 @@ type (
 		Branch int    `msgpack:"branch"`
 		Topic  string `msgpack:"topic"`
 		Body   []byte `msgpack:"body"`
+	}
+	// BranchTopReq is a question to the parent.
+	BranchTopReq struct {
+		Topic string `msgpack:"topic"`
+		Body  []byte `msgpack:"body"`
 	}
 	// BranchPassRep is one answer to it.
 	BranchPassRep struct {

@@ -152,6 +152,15 @@ func (s *Service) request(r *rpc.Request) error {
 			return err
 		}
 		return s.pass(r, req)
+	case api.BranchTop.Topic:
+		req, err := api.BranchTop.Decode(r)
+		if err == nil {
+			err = reactor.BrokersOnly(r)
+		}
+		if err != nil {
+			return err
+		}
+		return s.askTop(r, req)
 	case api.BranchSplit.Topic:
 		req, err := api.BranchSplit.Decode(r)
 		if err != nil {

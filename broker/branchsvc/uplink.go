@@ -23,6 +23,11 @@ type (
 	Open struct{ Hello api.BranchHelloReq }
 	// Send sends a report.
 	Send struct{ Report api.BranchReportReq }
+	// Top asks the parent; its Done has the body of the answer.
+	Top struct {
+		api.BranchTopReq
+		asked *rpc.Request
+	}
 	// Answer sends an answer; its Done does not matter.
 	Answer struct{ Answer api.BranchAnswerReq }
 )
@@ -99,6 +104,12 @@ func (s *Service) upDone(d reactor.Done) {
 		default:
 			s.upOrder(d.Result.(api.BranchOrder))
 		}
+	case *Top:
+		if d.Err != nil {
+			s.out.Fail(e.asked, d.Err)
+			return
+		}
+		s.out.Reply(e.asked, api.BranchPassRep{Body: d.Result.([]byte)})
 	case *Send:
 		if u.sending != e {
 			return
@@ -130,6 +141,15 @@ func (s *Service) upLost(err error) {
 	wait := min(minRetry<<min(u.fails, 8), maxRetry)
 	u.fails++
 	u.retry = s.now.Add(wait)
+}
+
+// askTop asks the parent in the name of a client.
+func (s *Service) askTop(r *rpc.Request, req api.BranchTopReq) error {
+	if s.up == nil {
+		return wire.Errorf(wire.Invalid, "this instance is no branch")
+	}
+	s.out.Do(&Top{req, r})
+	return nil
 }
 
 type askKey uint64

@@ -197,6 +197,10 @@ func earliest(a, b time.Time) time.Time {
 }
 
 func (s *Service) onRequest(r *rpc.Request) {
+	if s.cfg.Branch && forTop(r) {
+		s.toTop(r)
+		return
+	}
 	switch r.Topic {
 	case api.ExecReport.Topic:
 		handle(s, r, api.ExecReport, fromBroker(s.onReport))

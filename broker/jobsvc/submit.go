@@ -29,9 +29,6 @@ func (s *Service) onSubmit(r *rpc.Request, req api.SubmitReq) error {
 	if s.stopping {
 		return wire.Errorf(wire.Unavailable, "the instance is shutting down and takes no more jobs")
 	}
-	if s.cfg.Branch && reactor.FromClient(r) {
-		return wire.Errorf(wire.Denied, "this instance is a branch, which takes jobs from its parent alone: submit to that one (frond --parent, or FROND_URI of a job)")
-	}
 	if len(req.Items) == 0 {
 		return wire.Errorf(wire.Invalid, "nothing to submit")
 	}

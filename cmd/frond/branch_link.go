@@ -13,9 +13,11 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/branchsvc"
+	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/overlay/wire"
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 // branchLink is a branch's connection with its parent: the driver of its service "branch". What is sent while there is none fails; the
@@ -124,6 +126,14 @@ func (l *branchLink) Do(_ time.Time, effect any, done func(any, error)) {
 			f := client.Go(l.ctx, c, api.BranchReport, e.Report)
 			l.done.Go(func() { _, err := f.Wait(l.ctx); done(nil, err) })
 		}, func() { done(nil, errLinkEnded) }})
+	case *branchsvc.Top:
+		l.push(linkItem{func(c *client.Client) {
+			m := rpc.Method[msgpack.RawMessage, msgpack.RawMessage]{Topic: e.Topic}
+			f := client.Go(l.ctx, c, m, msgpack.RawMessage(e.Body))
+			l.done.Go(func() { body, err := f.Wait(l.ctx); done([]byte(body), err) })
+		}, func() {
+			done(nil, wire.Errorf(wire.Lost, "the parent of this branch, which has the queue, cannot be reached at the moment"))
+		}})
 	case *branchsvc.Answer:
 		l.push(linkItem{func(c *client.Client) { client.Notify(l.ctx, c, api.BranchAnswer, e.Answer) }, func() {}}) // its loss is the session's
 	}

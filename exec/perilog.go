@@ -145,7 +145,7 @@ func (m *Machine) sideOver(s *side, t float64) {
 		m.record(r, Record{Kind: RecException, Type: typeProlog, Note: s.failure("prolog"), Status: s.status})
 		m.finish(r, t)
 	case r.ending || m.stopping:
-		r.status = max(r.status, s.status)
+		r.status = max(r.status, s.status, jobspec.TaskStatus(sigTERM)) // whatever the prolog made of it: no task has run
 		m.finish(r, t)
 	case r.job.Brokers > 1:
 		r.fences++

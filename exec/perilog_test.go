@@ -97,15 +97,19 @@ func TestAPrologThatFailsEndsTheJobWithoutTasks(t *testing.T) {
 }
 
 func TestAJobThatIsEndedInItsPrologRunsNothingMore(t *testing.T) {
-	h := newHarness(t, Config{})
-	h.connect(0)
-	h.startPerilog()
-	side := h.m.lastID
-	h.step(KillRuns{Session: h.m.session, Runs: []Ref{fenceRef}, End: true})
-	require.Equal(t, []Signal{{side, sigTERM}}, killed(h))
-	h.act = nil
-	h.step(Tasks{{Kind: TaskEnded, Run: side, Start: 1, Status: 15}})
-	require.Equal(t, []string{"prolog-finish", "ended"}, h.told(h.records()))
+	for _, status := range []int{15, 0} { // it may end before the signal, or take it for nothing
+		h := newHarness(t, Config{})
+		h.connect(0)
+		h.startPerilog()
+		side := h.m.lastID
+		h.step(KillRuns{Session: h.m.session, Runs: []Ref{fenceRef}, End: true})
+		require.Equal(t, []Signal{{side, sigTERM}}, killed(h))
+		h.act = nil
+		h.step(Tasks{{Kind: TaskEnded, Run: side, Start: 1, Status: status}})
+		recs := h.records()
+		require.Equal(t, []string{"prolog-finish", "ended"}, h.told(recs))
+		require.NotZero(t, recs[len(recs)-1].Status, "no success without a task")
+	}
 }
 
 func TestAPrologMayNotTakeForEver(t *testing.T) {

@@ -214,7 +214,8 @@ type (
 	}
 	// BranchSplitReq says how many branches, and how many each of them has, and so on.
 	BranchSplitReq struct {
-		Widths []int `msgpack:"widths"`
+		Widths []int   `msgpack:"widths"`
+		Within float64 `msgpack:"within,omitempty"` // seconds that a branch may take to come up, once its nodes are free; 0 = the default
 	}
 	// BranchJobsRep has them.
 	BranchJobsRep struct {
@@ -242,7 +243,8 @@ type (
 		Job    jobspec.ID `msgpack:"job,omitempty" json:"job,omitempty"` // that it runs as
 		Nodes  string     `msgpack:"nodes,omitempty" json:"nnodes,omitempty"`
 		Cores  int        `msgpack:"cores" json:"cores"`
-		Held   int        `msgpack:"held" json:"work"` // cores of all that it holds
+		Held   int        `msgpack:"held" json:"work"`                     // cores of all that it holds
+		Note   string     `msgpack:"note,omitempty" json:"note,omitempty"` // why it has failed
 	}
 )
 
@@ -280,6 +282,8 @@ type (
 	BranchFits struct{ Sizes []BranchSize }
 	// BranchSize is what a branch has.
 	BranchSize struct{ Nodes, CoresOfNode, GPUsOfNode int }
+	// BranchRisen: the leader of a branch is there.
+	BranchRisen struct{ Job jobspec.ID }
 	// BranchWaits: a job waits that fits no branch.
 	BranchWaits struct{}
 	// BranchForfeit: nothing of a branch runs any more.

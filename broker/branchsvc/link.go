@@ -33,8 +33,9 @@ type link struct {
 	// Of one that this service has made.
 	made  bool
 	job   jobspec.ID
-	since time.Time // submission
+	since time.Time // its leader was there, for the first time or since this service began; zero = not yet
 	told  bool      // to end
+	tries int       // how often it was made again
 }
 
 // Expect tells the service of a branch to come, under the key that it will name. Size is what it has, for the choice of what goes there.
@@ -176,7 +177,7 @@ func (s *Service) answered(l *link) {
 		if len(rep.Casts)+len(rep.Haste) > 0 {
 			s.order(l, api.BranchOrder{Casts: rep.Casts, Hastes: rep.Haste})
 		}
-		l.ready = true
+		l.ready, l.tries = true, 0
 		s.bal.Join(l.branch, l.nodes, l.cores, rep.Cores, s.now)
 		if s.split.ending {
 			s.bal.Part(l.branch)
@@ -262,6 +263,11 @@ func (s *Service) status() api.BranchStatusRep {
 		b.Nodes = strconv.Itoa(l.nodes)
 		rep.Branches = append(rep.Branches, b)
 	}
+	for _, i := range sortedKeys(s.split.lost) {
+		l := s.split.lost[i]
+		rep.Branches = append(rep.Branches, api.BranchInfo{Branch: i, State: "failed", Nodes: strconv.Itoa(l.nodes), Job: l.job, Note: l.why})
+	}
+	slices.SortFunc(rep.Branches, func(a, b api.BranchInfo) int { return cmp.Compare(a.Branch, b.Branch) })
 	return rep
 }
 

@@ -37,7 +37,7 @@ type Service struct {
 
 // New makes the service.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link), split: splitter{nodes: make(map[int]api.BranchSize)}}
+	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link), split: splitter{nodes: make(map[int]api.BranchSize), lost: make(map[int]*lostBranch)}}
 	if cfg.Up != nil {
 		s.up = &uplink{cfg: *cfg.Up, asks: make(map[uint64]bool), nodes: make(map[int]int)}
 	}
@@ -77,6 +77,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	s.balance()
 	s.endEmpty()
 	s.askBack()
+	s.remake()
 	s.wake()
 	s.out = nil
 }
@@ -109,6 +110,8 @@ func (s *Service) notice(in any) {
 		}
 	case api.BranchWaits:
 		s.waits()
+	case api.BranchRisen:
+		s.risen(in.Job)
 	case Expect:
 		s.expect(in)
 	case api.BranchForfeit:
@@ -205,7 +208,7 @@ func (s *Service) wake() {
 	if s.up != nil && !s.up.retry.IsZero() && (at.IsZero() || s.up.retry.Before(at)) {
 		at = s.up.retry
 	}
-	s.out.Wake(earliest(earliest(at, s.split.poll), s.tooLate()))
+	s.out.Wake(earliest(earliest(at, s.split.poll), earliest(s.tooLate(), s.split.remakeAt())))
 }
 
 // Check returns the first broken invariant, for tests.

@@ -1,6 +1,7 @@
 package branchsvc
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -35,6 +36,31 @@ type splitter struct {
 	at     bool                   // Make.Split was done
 	back   []int                  // made again when no job is active that fits no branch
 	poll   time.Time              // when that is asked next
+	within float64                // seconds that a branch has to come up
+	lost   map[int]*lostBranch
+}
+
+// lostBranch is one that has ended while the instance is split. Its nodes are the parent's again.
+type lostBranch struct {
+	nodes int
+	job   jobspec.ID
+	why   string
+	tries int
+	at    time.Time // when it is made again; zero = never, as no other is left
+}
+
+// It is made again after pauses that double.
+const (
+	minPause = 10 * time.Second
+	maxPause = 10 * time.Minute
+)
+
+// remakeAt is when the next lost branch is made again; zero = none is.
+func (p *splitter) remakeAt() (next time.Time) {
+	for _, l := range p.lost {
+		next = earliest(next, l.at)
+	}
+	return next
 }
 
 // systemFlag is job.FlagSystem, which a service does not import from another's machine.
@@ -43,8 +69,11 @@ const systemFlag = 1 << 20
 // urgencyOfBranches is below all that users submit by default.
 const urgencyOfBranches = 1
 
-// comeUp is how long a branch may take from its submission until it says hello for the first time, when its nodes are free.
-const comeUp = 2 * time.Minute
+// comeUp is how many seconds a branch may take by default, from its start until its leader is there, and from then until it says hello.
+const comeUp = 120
+
+// maxWithin bounds what is asked for instead, in seconds.
+const maxWithin = 24 * 3600
 
 // nodesKnown counts this instance's nodes, and makes the branches that it is to have from the start.
 func (s *Service) nodesKnown(n api.NodesChanged) {
@@ -85,7 +114,7 @@ func (s *Service) adopt(then func()) {
 			if err != nil || s.links[i] != nil {
 				continue
 			}
-			l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: j.Nodes, since: s.now, made: true, path: path, job: j.ID, key: j.ID.String()}
+			l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: j.Nodes, made: true, path: path, job: j.ID, key: j.ID.String()}
 			s.links[i] = l
 			size := s.leastNode()
 			size.Nodes = j.Nodes
@@ -151,15 +180,21 @@ func (s *Service) onSplit(r *rpc.Request, req api.BranchSplitReq) error {
 	switch {
 	case s.up != nil && reactor.FromClient(r):
 		return wire.Errorf(wire.Denied, "this instance is a branch itself; its top instance is split, and unsplit, as a whole")
+	case !(req.Within >= 0 && req.Within <= maxWithin):
+		return wire.Errorf(wire.Invalid, "branches cannot be given %g s to come up: must be between 0 and 24 hours", req.Within)
 	case len(req.Widths) == 0:
 		s.split.back, s.split.poll = nil, time.Time{}
+		clear(s.split.lost)
 		s.unsplit()
 	case s.split.ending:
 		return wire.Errorf(wire.Busy, "the branches that there were are still ending; try again when 'frond split' shows none")
 	case len(s.links) > 0:
 		return wire.Errorf(wire.Busy, "there are branches already, %s; 'frond split off' first", Widths(s.split.widths))
 	default:
+		within := s.split.within
+		s.split.within = cmp.Or(req.Within, comeUp)
 		if err := s.makeBranches(req.Widths); err != nil {
+			s.split.within = within
 			return err
 		}
 	}
@@ -176,23 +211,51 @@ func (s *Service) makeBranches(widths []int) error {
 		return wire.Errorf(wire.Invalid, "%v", err)
 	}
 	s.split.widths, s.split.back, s.split.poll = widths, nil, time.Time{}
+	clear(s.split.lost)
 	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
 	least := s.leastNode()
 	var sizes []api.BranchSize
 	for i := range widths[0] {
-		l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: n, since: s.now, made: true, path: strconv.Itoa(i)}
+		nodes := n
 		if i < rest {
-			l.nodes++
+			nodes++
 		}
-		if s.up != nil {
-			l.path = s.up.cfg.Path + "." + l.path
-		}
-		s.links[i] = l
+		l := s.newBranch(i, nodes)
 		sizes = append(sizes, api.BranchSize{Nodes: l.nodes, CoresOfNode: least.CoresOfNode, GPUsOfNode: least.GPUsOfNode})
 		s.submit(l, widths[1:])
 	}
 	s.out.Notify("job", api.BranchFits{Sizes: sizes})
 	return nil
+}
+
+func (s *Service) newBranch(i, nodes int) *link {
+	l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: nodes, made: true, path: strconv.Itoa(i)}
+	if s.up != nil {
+		l.path = s.up.cfg.Path + "." + l.path
+	}
+	s.links[i] = l
+	return l
+}
+
+// remake makes lost branches again whose time it is.
+func (s *Service) remake() {
+	for _, i := range sortedKeys(s.split.lost) {
+		if lost := s.split.lost[i]; !s.split.ending && !lost.at.IsZero() && !lost.at.After(s.now) {
+			delete(s.split.lost, i)
+			l := s.newBranch(i, lost.nodes)
+			l.tries = lost.tries
+			s.submit(l, s.split.widths[1:])
+		}
+	}
+}
+
+// risen: the leader of a branch is there; it has to say hello in time.
+func (s *Service) risen(id jobspec.ID) {
+	for _, l := range s.links {
+		if l.job == id && l.since.IsZero() {
+			l.since = s.now
+		}
+	}
 }
 
 // submit submits the job that is a branch.
@@ -208,7 +271,7 @@ func (s *Service) submit(l *link, below []int) {
 			"label": "task", "with": []any{map[string]any{"type": "core", "count": 1}}}}}},
 		"tasks": []any{map[string]any{"command": argv, "slot": "task", "count": map[string]any{"per_slot": 1}}},
 		"attributes": map[string]any{"system": map[string]any{"duration": 0, "retries": 3, "job": map[string]any{"name": "branch-" + l.path},
-			"instance": map[string]any{"history": true}}},
+			"instance": map[string]any{"history": true, "start-limit": cmp.Or(s.split.within, comeUp)}}},
 	})
 	if err != nil {
 		s.out.Log("error", "the jobspec of a branch cannot be written", "err", err)
@@ -250,14 +313,21 @@ func (s *Service) watch(l *link) {
 // waiting is the key of a stream.
 type waiting struct{ f func(*rpc.Response) }
 
-// failed: nothing of a branch runs any more.
+// failed: nothing of a branch runs any more. As long as there are others it is made again.
 func (s *Service) failed(l *link, reason string) {
 	if !s.split.ending {
 		s.out.Log("error", "a branch has ended", "branch", l.path, "reason", reason)
+		s.split.lost[l.branch] = &lostBranch{nodes: l.nodes, job: l.job, why: reason, tries: l.tries + 1, at: s.now.Add(min(minPause<<min(l.tries, 10), maxPause))}
 	}
 	s.forfeit(api.BranchForfeit{Branch: l.branch, Reason: reason})
 	if len(s.links) > 0 {
 		return
+	}
+	if !s.split.ending {
+		s.out.Log("error", "all branches have ended: the instance is no longer split")
+		for _, lost := range s.split.lost {
+			lost.at = time.Time{}
+		}
 	}
 	s.split.ending, s.split.widths = false, nil
 	if s.split.back != nil {
@@ -272,6 +342,7 @@ func (s *Service) unsplit() {
 		return
 	}
 	s.split.ending = true
+	clear(s.split.lost)
 	s.out.Notify("job", api.BranchFits{})
 	for _, i := range sortedKeys(s.links) {
 		l := s.links[i]
@@ -334,19 +405,18 @@ func (s *Service) endJob(l *link, why string) {
 		Key: func(*rpc.Response) {}})
 }
 
-// tooLate ends branches that never came up.
+// tooLate ends branches that never said hello. Of one whose leader never came "job" knows.
 func (s *Service) tooLate() (next time.Time) {
 	for _, i := range sortedKeys(s.links) {
 		l := s.links[i]
-		if !l.made || l.session > 0 || l.told || l.job == 0 {
+		if !l.made || l.session > 0 || l.told || l.since.IsZero() {
 			continue
 		}
-		at := l.since.Add(comeUp)
-		switch {
-		case at.After(s.now):
+		within := jobspec.FormatFSD(cmp.Or(s.split.within, comeUp))
+		if at := l.since.Add(time.Duration(cmp.Or(s.split.within, comeUp) * float64(time.Second))); at.After(s.now) {
 			next = earliest(next, at)
-		case len(s.links) > 0:
-			s.endJob(l, "it did not come up within "+comeUp.String())
+		} else {
+			s.endJob(l, "it has started, and did not say hello to its parent within "+within)
 		}
 	}
 	return next

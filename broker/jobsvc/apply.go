@@ -1,6 +1,7 @@
 package jobsvc
 
 import (
+	"slices"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -93,12 +94,20 @@ func (s *Service) toSched(a *job.Actions) {
 	}
 }
 
+// startsBranch tells whether a spec is that of a branch.
+func (s *Service) startsBranch(b *job.RankStarts, spec uint64) bool {
+	return slices.ContainsFunc(b.Runs, func(r job.Run) bool { return r.SpecID == spec && slices.Contains(s.m.System(), r.Key.Job) })
+}
+
 func (s *Service) start(b *job.RankStarts) {
 	req := api.ExecStartReq{Session: b.Session, Drop: b.Drop, Starts: make([]api.StartItem, 0, len(b.Runs))}
 	for _, sp := range b.Specs {
 		spec := api.Spec{ID: sp.ID, JSON: sp.Spec.JSON, Parsed: sp.Spec.Job, Prolog: s.cfg.Prolog, Epilog: s.cfg.Epilog}
 		if sp.Env != nil {
 			spec.Env = sp.Env.Data
+		}
+		if sp.Spec.Job.Instance != nil && s.startsBranch(b, sp.ID) {
+			spec.Prolog, spec.Epilog = "", "" // they are for users' jobs, which have them where they run
 		}
 		req.Specs = append(req.Specs, spec)
 	}

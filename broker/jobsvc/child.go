@@ -74,6 +74,9 @@ func (s *Service) posted(c *child, r *rpc.Request, req *api.RendezvousReq) {
 		s.out.End(c.leader)
 	}
 	s.step(job.Risen{Job: req.ID})
+	if slices.Contains(s.m.System(), req.ID) {
+		s.out.Notify("branch", api.BranchRisen{Job: req.ID})
+	}
 	if c.post == nil || c.post.URI != req.Post.URI {
 		memo, _ := json.Marshal(map[string]string{"uri": req.Post.URI})
 		s.step(job.Changed{Targets: []job.Target{{Array: req.ID}}, Memo: memo})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/frond-hpc/frond/broker/branchsvc"
 	"github.com/frond-hpc/frond/overlay/meet"
 	"github.com/frond-hpc/frond/resource"
 	"github.com/frond-hpc/frond/resource/idset"
@@ -26,6 +27,11 @@ func (o *startOptions) deal(p *launchPlan) ([][]byte, error) {
 	nodes, err := o.nodes(p)
 	if err == nil {
 		err = o.setProperties(p, nodes)
+	}
+	if widths, _ := o.widths(); err == nil && widths != nil && p.way == nil && o.child == nil { // else it is seen when all are there
+		if err = branchsvc.CheckWidths(widths, len(nodes)); err != nil {
+			err = fmt.Errorf("--split %w", err)
+		}
 	}
 	if err != nil {
 		return nil, err

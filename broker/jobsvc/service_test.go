@@ -408,6 +408,29 @@ func TestAttachGivesEventsAndOutputOnceWhenStoredAndLive(t *testing.T) {
 	}
 }
 
+// TestAttachEndsWithAJobThatNeverRan: also when nobody waits for jobs in other ways.
+func TestAttachEndsWithAJobThatNeverRan(t *testing.T) {
+	for name, n := range map[string]int{"a single job": 1, "an element": 3} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.sync()
+			id := r.submit(n)
+			element := id
+			if n > 1 {
+				element = id + 2
+			}
+			tag := r.request(api.Attach.Topic, api.AttachReq{ID: element, Events: true, Output: true, Follow: true})
+			r.request(api.Raise.Topic, api.RaiseReq{IDs: []jobspec.ID{id}, Type: "cancel"})
+			answers := r.answers[tag]
+			last := answers[len(answers)-1]
+			require.False(t, last.More, "it ends")
+			require.Equal(t, wire.EndOfStream, last.Err.Code)
+			events := answers[len(answers)-2].Body.(api.AttachRep).Events
+			require.Equal(t, "clean", events[len(events)-1].Name)
+		})
+	}
+}
+
 func TestInfoKnowsJobspecRAndEventlog(t *testing.T) {
 	r := newRig(t)
 	r.sync()

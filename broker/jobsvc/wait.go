@@ -262,11 +262,12 @@ func (s *Service) tell(a *job.Actions) {
 				s.tellDone(e.ID, arrayRep(&st, true))
 			}
 		}
-		s.tellSpans(a.Spans)
+		s.spansToWaits(a.Spans)
 		for _, st := range a.Done {
 			s.tellDone(st.ID, arrayRep(st, true))
 		}
 	}
+	s.spansToAttaches(a.Spans)
 	for _, id := range a.Touched {
 		s.touched(id)
 	}
@@ -284,7 +285,7 @@ func (s *Service) tell(a *job.Actions) {
 	}
 }
 
-func (s *Service) tellSpans(spans []job.EndedSpan) {
+func (s *Service) spansToWaits(spans []job.EndedSpan) {
 	for _, sp := range spans {
 		for id := range s.watch.byID {
 			if i := int(int64(id) - int64(sp.Array) - 1); id > sp.Array && i >= sp.Lo && i <= sp.Hi {
@@ -294,6 +295,10 @@ func (s *Service) tellSpans(spans []job.EndedSpan) {
 			}
 		}
 	}
+}
+
+// spansToAttaches tells those who watch elements that ended before they began.
+func (s *Service) spansToAttaches(spans []job.EndedSpan) {
 	for _, sp := range spans {
 		for id := range s.watch.byElem {
 			if i := int(int64(id) - int64(sp.Array) - 1); i >= sp.Lo && i <= sp.Hi || id == sp.Array {

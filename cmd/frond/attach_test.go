@@ -219,6 +219,9 @@ func TestInterrupts(t *testing.T) {
 	killErr = errors.New("job is not running")
 	i.on(syscall.SIGTERM, at.Add(time.Minute))
 	require.Contains(t, m.text, "job is not running; again within 2 s cancels it")
+	i.own, did = true, nil
+	i.on(syscall.SIGTERM, at.Add(2*time.Minute))
+	require.Equal(t, []string{"kill terminated", "cancel"}, did, "a job that waits, of a command that is told to end")
 }
 
 func TestJobAttach(t *testing.T) {

@@ -20,11 +20,13 @@ const interruptWindow = 2 * time.Second
 
 // interrupts passes SIGINT and SIGTERM to a job: the first goes to its tasks, a second one within two seconds cancels the job, a
 // third one ends the command and leaves the job alone. Ctrl-Z within two seconds of an interrupt leaves it alone too: it detaches.
+// SIGTERM cancels at once a job that is the command's own and has no tasks that could get it.
 type interrupts struct {
 	env  *env
 	show io.Writer // where remarks go; nil = nowhere
 	verb string
 	id   jobspec.ID
+	own  bool                           // the command has submitted it
 	kill func(sig syscall.Signal) error // signals the tasks
 	end  func() error                   // cancels the job
 	quit func()                         // ends the command
@@ -48,17 +50,25 @@ func (i *interrupts) on(sig syscall.Signal, now time.Time) {
 	case 1:
 		note := "sent " + signalShort(sig) + " to the job"
 		if err := i.kill(sig); err != nil {
+			if i.own && sig == syscall.SIGTERM { // nobody will send another one, as a user would press Ctrl-C again
+				i.cancel()
+				return
+			}
 			note = err.Error()
 		}
 		i.remark(note + "; again within 2 s cancels it, Ctrl-Z leaves it alone")
 	case 2:
-		i.remark("canceling the job")
-		if err := i.end(); err != nil {
-			i.remark(err.Error())
-		}
+		i.cancel()
 	default:
 		i.left.Store(true)
 		i.quit()
+	}
+}
+
+func (i *interrupts) cancel() {
+	i.remark("canceling the job")
+	if err := i.end(); err != nil {
+		i.remark(err.Error())
 	}
 }
 

@@ -120,6 +120,7 @@ func (f *foreground) run(ctx context.Context) error {
 	defer cancel()
 	signal.Ignore(syscall.SIGPIPE) // a write then fails instead
 	signals := newInterrupts(ctx, f.env, f.client, f.verb, f.id, cancel)
+	signals.own = f.own
 	if !f.readOnly {
 		defer signals.watch()()
 	}

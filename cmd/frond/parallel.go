@@ -121,7 +121,8 @@ type parallelOptions struct {
 	names                                       parallel.Strings
 	argSep, fileSep, workdir                    string
 	shellQuote                                  int
-	total, skipLine                             int
+	total                                       int
+	skipLine                                    bool
 	shell                                       string // hidden: set in a throw-away instance
 	jobName                                     string
 	slots                                       int // hidden: its cores
@@ -209,8 +210,7 @@ func (o *parallelOptions) addHidden(f *pflag.FlagSet) {
 	f.StringVar(&o.names.Seq, "seqreplace", "", "")
 	f.StringVar(&o.names.Slot, "slotreplace", "", "")
 	f.StringVar(&o.slotVar, "process-slot-var", "", "")
-	f.IntVar(&o.skipLine, "skip-first-line", 0, "")
-	f.Lookup("skip-first-line").NoOptDefVal = "1"
+	f.BoolVar(&o.skipLine, "skip-first-line", false, "")
 	for _, name := range []string{"will-cite", "no-notice", "gnu", "plain"} {
 		f.BoolVar(&o.ignored, name, false, "")
 	}
@@ -251,6 +251,9 @@ var parallelMissing = map[string]string{
 // unsupported explains a flag error where it is about an option of GNU parallel.
 func unsupported(err error) error {
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if strings.HasPrefix(err.Error(), "unknown shorthand flag: 'S' ") {
+		name, ok = "sshlogin", true
+	}
 	instead, known := parallelMissing[name]
 	switch {
 	case !ok || !known:

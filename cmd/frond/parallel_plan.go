@@ -367,6 +367,11 @@ func (p *parallelPlan) open(e *env, s *parallelSources, y *parallel.Syntax) (par
 		if err != nil {
 			return nil, err
 		}
+		if p.o.skipLine && i == 0 {
+			if _, err := src.Next(); err != nil && !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+		}
 		if p.o.header == ":" {
 			names, err := src.Next()
 			if err != nil && !errors.Is(err, io.EOF) {

@@ -51,6 +51,6 @@ func relay(e *env) error {
 		io.Copy(nc, e.stdin)
 		nc.Close() // the client has gone
 	}()
-	io.Copy(e.stdout, nc)
+	io.Copy(struct{ io.Writer }{e.stdout}, nc) // as a writer alone: that reading ends is no error of the output
 	return nil
 }

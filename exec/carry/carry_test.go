@@ -153,6 +153,22 @@ func TestTheEndOfTheUserIsAHangup(t *testing.T) {
 	require.Eventually(t, func() bool { text, _ := os.ReadFile(file); return string(text) == "hup\n" }, time.Minute, 10*time.Millisecond)
 }
 
+// A pager may not read on for a while: what the command wrote is not cut off because it has ended.
+func TestWhoReadsLateGetsAll(t *testing.T) {
+	const size = 160_000 // as much as the pipes between take, so that the command can end
+	file := filepath.Join(t.TempDir(), "file")
+	cmd := user(t, fmt.Sprintf("yes | head -c %d; echo >%s", size, file))
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, time.Minute, 10*time.Millisecond)
+	time.Sleep(drainLimit + drainLimit/2)
+	rest, err := io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	require.Equal(t, size, int(rest))
+}
+
 func TestWhoReadsNoMoreEndsTheWriter(t *testing.T) {
 	cmd := user(t, "yes; exit $?")
 	out, err := cmd.StdoutPipe()

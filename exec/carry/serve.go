@@ -11,14 +11,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/frond-hpc/frond/exec/pty"
+	"golang.org/x/sys/unix"
 )
 
-// drainLimit is how long output is awaited after the command has ended: processes that it left may hold the streams.
-const drainLimit = time.Second
+// drainLimit is how long output is awaited after the command has ended: processes that it left may hold the streams. What the command wrote
+// itself is sent however long that takes; it is not more than a stream holds.
+const (
+	drainLimit  = time.Second
+	streamHolds = 1 << 20 // at most: the capacity of a pipe
+)
 
 // server is the state of Serve.
 type server struct {
@@ -32,6 +38,7 @@ type server struct {
 	reads  [3]*os.File
 	stdin  *os.File // where input goes
 	pumps  sync.WaitGroup
+	flows  []*flow
 	closed bool // the user is gone
 }
 
@@ -54,13 +61,59 @@ func Serve(in io.Reader, out io.Writer, keep []string) error {
 		return s.out.send('F', []byte(err.Error()))
 	}
 	code := s.wait()
+	s.drain()
+	return s.out.number('X', code)
+}
+
+// flow is what is sent of a stream.
+type flow struct {
+	r       *os.File
+	sending atomic.Bool
+	sent    atomic.Int64 // bytes
+	over    atomic.Bool
+}
+
+// drain waits until the output of the command, which has ended, has been sent.
+func (s *server) drain() {
+	before := make([]int64, len(s.flows))
+	for i, f := range s.flows {
+		before[i] = f.sent.Load()
+	}
 	drained := make(chan struct{})
 	go func() { s.pumps.Wait(); close(drained) }()
-	select {
-	case <-drained:
-	case <-time.After(drainLimit):
+	for wait := drainLimit; ; wait = drainLimit / 20 {
+		select {
+		case <-drained:
+			return
+		case <-time.After(wait):
+		}
+		left := false
+		for i, f := range s.flows {
+			left = left || f.sent.Load()-before[i] <= streamHolds && f.holds()
+		}
+		if !left {
+			return
+		}
 	}
-	return s.out.number('X', code)
+}
+
+// holds tells whether there is something that was not sent yet.
+func (f *flow) holds() bool {
+	if f.over.Load() {
+		return false
+	}
+	if f.sending.Load() {
+		return true
+	}
+	ready := false
+	if conn, err := f.r.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) {
+			list := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(list, 0)
+			ready = err == nil && n > 0 && list[0].Revents&unix.POLLIN != 0
+		})
+	}
+	return ready
 }
 
 func (s *server) take(kind byte, data []byte) {
@@ -217,21 +270,30 @@ func (s *server) streams(st start, theirs *[3]*os.File) error {
 
 // pump sends what the command writes.
 func (s *server) pump(st start) {
-	copyOut := func(kind byte, r *os.File) {
+	copyOut := func(kind byte, f *flow) {
 		defer s.pumps.Done()
-		defer r.Close()
+		defer f.r.Close()
+		defer f.over.Store(true)
 		buf := make([]byte, outChunk)
 		for {
-			n, err := r.Read(buf)
+			n, err := f.r.Read(buf)
+			f.sending.Store(true)
 			if n > 0 && s.out.send(kind, buf[:n]) != nil || err != nil {
 				return
 			}
+			f.sent.Add(int64(n))
+			f.sending.Store(false)
 		}
+	}
+	start := func(kind byte, r *os.File) {
+		f := &flow{r: r}
+		s.flows = append(s.flows, f)
+		s.pumps.Add(1)
+		go copyOut(kind, f)
 	}
 	for i, r := range s.reads {
 		if r != nil {
-			s.pumps.Add(1)
-			go copyOut(byte('0'+i), r)
+			start(byte('0'+i), r)
 		}
 	}
 	if s.tty != nil {
@@ -241,8 +303,7 @@ func (s *server) pump(st start) {
 				kind = byte('0' + i)
 			}
 		}
-		s.pumps.Add(1)
-		go copyOut(kind, s.tty)
+		start(kind, s.tty)
 	}
 }
 

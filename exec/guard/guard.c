@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +47,19 @@ static void lend(void) {
 		tcsetpgrp(tty, program);
 }
 
+// in_path tells whether PATH has a file of that name. A directory that is closed to the user does not have it: shells say "not found", too.
+static int in_path(const char *name) {
+	char buf[PATH_MAX];
+	struct stat st;
+	for (const char *p = getenv("PATH"); p && *p; p += *p == ':') {
+		int n = strcspn(p, ":");
+		if (snprintf(buf, sizeof buf, "%.*s/%s", n, p, name) < (int)sizeof buf && stat(buf, &st) == 0)
+			return 1;
+		p += n;
+	}
+	return 0;
+}
+
 static void become(char **argv, const sigset_t *mask, int errfd) {
 	setpgid(0, 0);
 	if (lent)
@@ -56,6 +71,8 @@ static void become(char **argv, const sigset_t *mask, int errfd) {
 	close(CTL);
 	execvp(argv[0], argv);
 	int e = errno;
+	if (e == EACCES && !strchr(argv[0], '/') && !in_path(argv[0]))
+		e = ENOENT;
 	if (write(errfd, &e, sizeof e) < 0)
 		_exit(126);
 	_exit(127);

@@ -255,6 +255,7 @@ static void exec_search(void) {
 	const char *file = child.argv[0], *p = child.path;
 	size_t flen = strlen(file);
 	int denied = 0;
+	struct stat st;
 	if (flen == 0) {
 		errno = ENOENT;
 		return;
@@ -270,7 +271,7 @@ static void exec_search(void) {
 			if (n) buf[n] = '/';
 			memcpy(buf + n + (n > 0), file, flen + 1);
 			exec_file(buf);
-			if (errno == EACCES) denied = 1;
+			if (errno == EACCES) denied |= stat(buf, &st) == 0; // a directory of PATH that is closed to the user does not have it
 			else if (errno != ENOENT && errno != ENOTDIR && errno != ESTALE && errno != ENODEV && errno != ETIMEDOUT) return;
 		}
 		p += n;

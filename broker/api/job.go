@@ -343,6 +343,7 @@ type (
 		Duration *DurationChange `msgpack:"duration,omitempty"`
 		Memo     string          `msgpack:"memo,omitempty"` // JSON object; a null takes a key out
 		DryRun   bool            `msgpack:"dryrun,omitempty"`
+		User     uint32          `msgpack:"user,omitempty"` // who asked, where a parent tells its branch of it
 	}
 	// DurationChange is a new time limit in seconds, 0 = none; with Sign it is added (1) or taken away (-1).
 	DurationChange struct {

@@ -28,7 +28,10 @@ func (s *Service) limit(l *job.Limited) {
 const maxMemo = 16 << 10
 
 func (s *Service) onUpdate(r *rpc.Request, req api.UpdateReq) error {
-	ev := job.Changed{Urgency: req.Urgency, User: r.User, DryRun: req.DryRun}
+	if reactor.FromClient(r) {
+		req.User = r.User
+	}
+	ev := job.Changed{Urgency: req.Urgency, User: req.User, DryRun: req.DryRun}
 	switch {
 	case req.Urgency != nil && (*req.Urgency < 0 || *req.Urgency > 31):
 		return wire.Errorf(wire.Invalid, "urgency is 0 to 31, not %d", *req.Urgency)

@@ -193,6 +193,7 @@ func outcomes(rd job.Reader, l *job.Lookup) ([]job.Outcome, error) {
 
 func outcomeOf(el *job.ElementRow) job.Outcome {
 	st, err := job.Fold(0, 0, el.Events)
-	return job.Outcome{Lo: el.Index, Hi: el.Index, OK: el.Result == uint8(jobspec.ResultCompleted), Ran: el.Start > 0,
+	ran := el.Start > 0 || el.Status >= 0 && endedIn(el) >= 0 // a branch does not tell when it started
+	return job.Outcome{Lo: el.Index, Hi: el.Index, OK: el.Result == uint8(jobspec.ResultCompleted), Ran: ran,
 		Except: err == nil && st.Exc != nil && st.Exc.Severity == 0, Result: jobspec.Result(el.Result), Status: el.Status}
 }

@@ -204,7 +204,7 @@ func (s *Service) listNamed(r *rpc.Request, req api.ListReq, active map[jobspec.
 			}
 		}
 	}
-	s.query(func(rd job.Reader) (any, error) {
+	s.queryPast(func(rd job.Reader) (any, error) {
 		c := newConverter(rd)
 		var jobs []api.JobInfo
 		for _, id := range req.IDs {

@@ -84,7 +84,7 @@ func (s *Service) where(id jobspec.ID, here func(), there func(to int)) {
 			return
 		}
 	}
-	s.query(func(rd job.Reader) (any, error) {
+	s.queryPast(func(rd job.Reader) (any, error) {
 		_, el, err := findElement(rd, id)
 		if err != nil {
 			return -1, nil // here says so
@@ -97,6 +97,15 @@ func (s *Service) where(id jobspec.ID, here func(), there func(to int)) {
 		}
 		here()
 	})
+}
+
+// queryPast reads of what has ended. What a branch has told of is active no more, and in the store when it is durable.
+func (s *Service) queryPast(run func(job.Reader) (any, error), then func(any, error)) {
+	if s.fits == nil { // there never were branches
+		s.query(run, then)
+		return
+	}
+	s.whenDurable(func(*reactor.Out, error) { s.query(run, then) })
 }
 
 // endedIn is the branch that an element has ended in; -1 = here.

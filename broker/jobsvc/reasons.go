@@ -121,7 +121,7 @@ func (s *Service) firstActive(arr jobspec.ID, info *api.JobInfo) {
 }
 
 func (s *Service) explainPast(r *rpc.Request, id jobspec.ID) {
-	s.query(func(rd job.Reader) (any, error) {
+	s.queryPast(func(rd job.Reader) (any, error) {
 		row, ok, err := rd.Find(id)
 		if err == nil && !ok {
 			err = wire.Errorf(wire.NotFound, "%s", unknownJob(id))

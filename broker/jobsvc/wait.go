@@ -129,7 +129,7 @@ func arrayRep(st *job.ArrayState, done bool) api.WaitRep {
 // waitPast answers for jobs that are not active, from the store.
 func (s *Service) waitPast(x *waiter, ids []jobspec.ID) {
 	x.lookups++
-	s.query(func(rd job.Reader) (any, error) {
+	s.queryPast(func(rd job.Reader) (any, error) {
 		reps := make([]api.WaitRep, len(ids))
 		for i, id := range ids {
 			rep, err := storedOutcome(rd, id)

@@ -10,7 +10,7 @@ import (
 //
 //	start      branch.hello opens the stream. Its first order has the session's number and the list of all that the branch holds, as the
 //	           parent knows. The branch gives up what it has beyond that, and answers with the first branch.report: what of the list has
-//	           ended, and what never arrived, which is the parent's again. The parent then repeats the exceptions for what is held.
+//	           ended, and what never arrived, which is the parent's again. The parent then repeats the exceptions for what is held, and what was changed of it.
 //	operation  parent → branch: orders with grants, exceptions, a wish to have something back, questions of clients, the end.
 //	           branch → parent: branch.report, one after the other, answered when durable: what began, how elements ended, what is given
 //	           back; branch.answer to questions. What the parent does not wait for is told with much else, some times a second.
@@ -67,6 +67,13 @@ type (
 		Drop     uint64        `msgpack:"drop,omitempty"` // nobody waits for the answer to that question any more
 		End      bool          `msgpack:"end,omitempty"`
 		Hastes   []BranchHaste `msgpack:"hastes,omitempty"`
+		Sets     []BranchSet   `msgpack:"sets,omitempty"` // of arrays that it holds something of
+	}
+	// BranchSet is what an array has by now that was otherwise at its submission.
+	BranchSet struct {
+		Array   jobspec.ID `msgpack:"array"`
+		Urgency int        `msgpack:"urgency"`
+		Limit   float64    `msgpack:"limit"`
 	}
 	// BranchShare is elements of an array, as an idset.
 	BranchShare struct {
@@ -211,15 +218,17 @@ type (
 		Cores int           `msgpack:"cores"` // of all elements in List
 		Last  uint64        `msgpack:"last"`  // number of the latest grant to whomever: those up to it are in List
 		Haste []BranchHaste `msgpack:"haste,omitempty"`
+		Sets  []BranchSet   `msgpack:"sets,omitempty"`
 	}
 	// BranchSplitReq says how many branches, and how many each of them has, and so on.
 	BranchSplitReq struct {
 		Widths []int   `msgpack:"widths"`
 		Within float64 `msgpack:"within,omitempty"` // seconds that a branch may take to come up, once its nodes are free; 0 = the default
 	}
-	// BranchJobsRep has them.
+	// BranchJobsRep has them, and the branches that hold something: of one without a job nothing runs any more.
 	BranchJobsRep struct {
-		Jobs []BranchJob `msgpack:"jobs"`
+		Jobs    []BranchJob `msgpack:"jobs"`
+		Holders []int       `msgpack:"holders,omitempty"`
 	}
 	// BranchJob is one.
 	BranchJob struct {
@@ -280,6 +289,8 @@ type (
 	BranchHastes struct{ List []BranchHaste }
 	// BranchFits says what branches there are: an element goes to one if it fits. None: there are no branches.
 	BranchFits struct{ Sizes []BranchSize }
+	// BranchMade: there are branches. What waits in the queue and fits none of them may have waited before.
+	BranchMade struct{}
 	// BranchSize is what a branch has.
 	BranchSize struct{ Nodes, CoresOfNode, GPUsOfNode int }
 	// BranchRisen: the leader of a branch is there.
@@ -293,6 +304,8 @@ type (
 	}
 	// BranchTell: in a branch, what its parent has not been told yet is to be told now.
 	BranchTell struct{}
+	// BranchRelist: a branch holds less than it was told, and is to be told anew.
+	BranchRelist struct{ Branch int }
 	// BranchUp is something to report to the parent.
 	BranchUp struct{ Report BranchReportReq }
 )

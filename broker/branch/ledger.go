@@ -115,6 +115,21 @@ func (l *Ledger) Last() uint64 { return l.last }
 // Over tells whether nothing of a grant is held any more.
 func (l *Ledger) Over(grant uint64) bool { return l.left[grant] == 0 }
 
+// Rest is what is still held of a grant, by array, and by whom.
+func (l *Ledger) Rest(grant uint64) (branch int, list []Share) {
+	if l.left[grant] == 0 {
+		return 0, nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.arrays)) {
+		for _, h := range l.arrays[id] {
+			if h.grant == grant {
+				branch, list = h.branch, append(list, Share{id, h.set.Clone()})
+			}
+		}
+	}
+	return branch, list
+}
+
 // Holder is who holds an element, by which grant.
 func (l *Ledger) Holder(array jobspec.ID, index int) (branch int, grant uint64, ok bool) {
 	for _, h := range l.arrays[array] {

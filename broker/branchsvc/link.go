@@ -31,27 +31,12 @@ type link struct {
 	asks    map[uint64]*rpc.Request // questions that are open
 	backs   int                     // shares that it gave back since it was asked to
 	// Of one that this service has made.
-	made  bool
-	job   jobspec.ID
-	since time.Time // its leader was there, for the first time or since this service began; zero = not yet
-	told  bool      // to end
-	tries int       // how often it was made again
-}
-
-// Expect tells the service of a branch to come, under the key that it will name. Size is what it has, for the choice of what goes there.
-type Expect struct {
-	Branch int
-	Key    string
-	Path   string
-}
-
-func (s *Service) expect(e Expect) {
-	l := s.links[e.Branch]
-	if l == nil {
-		l = &link{branch: e.Branch, asks: make(map[uint64]*rpc.Request)}
-		s.links[e.Branch] = l
-	}
-	l.key, l.path = e.Key, e.Path
+	made    bool
+	adopted bool // by the leader before: until it has said hello it is not known here what it holds
+	job     jobspec.ID
+	since   time.Time // its leader was there, for the first time or since this service began; zero = not yet
+	told    bool      // to end
+	tries   int       // how often it was made again
 }
 
 // hello begins a session.
@@ -174,8 +159,8 @@ func (s *Service) answered(l *link) {
 		if l.session != session || l.req == nil {
 			return
 		}
-		if len(rep.Casts)+len(rep.Haste) > 0 {
-			s.order(l, api.BranchOrder{Casts: rep.Casts, Hastes: rep.Haste})
+		if len(rep.Casts)+len(rep.Haste)+len(rep.Sets) > 0 {
+			s.order(l, api.BranchOrder{Casts: rep.Casts, Hastes: rep.Haste, Sets: rep.Sets})
 		}
 		l.ready, l.tries = true, 0
 		s.bal.Join(l.branch, l.nodes, l.cores, rep.Cores, s.now)

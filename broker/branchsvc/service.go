@@ -66,6 +66,8 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		}
 	case rpc.Cancel:
 		s.canceled(in.Key)
+	case reactor.Start:
+		s.adopt()
 	case reactor.Wake:
 		s.due = time.Time{}
 		s.upWake()
@@ -112,10 +114,12 @@ func (s *Service) notice(in any) {
 		s.waits()
 	case api.BranchRisen:
 		s.risen(in.Job)
-	case Expect:
-		s.expect(in)
 	case api.BranchForfeit:
 		s.forfeit(in)
+	case api.BranchRelist:
+		if l := s.links[in.Branch]; l != nil {
+			s.hangUp(l, wire.Errorf(wire.Lost, "what it holds has become less"))
+		}
 	case api.BranchUp:
 		s.upReport(in.Report)
 	case api.NodesChanged:

@@ -33,7 +33,10 @@ type splitter struct {
 	widths []int
 	nodes  map[int]api.BranchSize // by index: one node each
 	ending bool                   // branches are being done away with
+	known  bool                   // those of the leader before have been taken over
+	asked  []func()               // what waits for that
 	at     bool                   // Make.Split was done
+	least  api.BranchSize         // of a node, as "job" was told
 	back   []int                  // made again when no job is active that fits no branch
 	poll   time.Time              // when that is asked next
 	within float64                // seconds that a branch has to come up
@@ -83,52 +86,75 @@ func (s *Service) nodesKnown(n api.NodesChanged) {
 	for _, i := range n.Remove {
 		delete(s.split.nodes, i)
 	}
-	if len(s.cfg.Make.Split) > 0 && !s.split.at && len(s.split.nodes) >= s.cfg.Make.Size {
-		s.split.at = true
-		s.adopt(func() {
-			if len(s.links) > 0 {
-				return
-			}
-			if err := s.makeBranches(s.cfg.Make.Split); err != nil {
-				s.out.Log("error", "no branches are made", "err", err)
-			}
-		})
-	} else if !s.split.at && len(s.split.nodes) >= s.cfg.Make.Size {
-		s.split.at = true
-		s.adopt(func() {})
+	s.madeAtStart()
+	if len(s.links) > 0 && !s.split.ending && s.leastNode() != s.split.least {
+		s.tellFits()
 	}
 }
 
-// adopt takes over the branches of the leader before, whose jobs have been taken over, too.
-func (s *Service) adopt(then func()) {
+// madeAtStart makes the branches that the instance is to have from the start, when all nodes are there.
+func (s *Service) madeAtStart() {
+	if s.split.at || !s.split.known || len(s.cfg.Make.Split) == 0 || len(s.split.nodes) < s.cfg.Make.Size {
+		return
+	}
+	s.split.at = true
+	if len(s.links) > 0 {
+		return
+	}
+	if err := s.makeBranches(s.cfg.Make.Split); err != nil {
+		s.out.Log("error", "no branches are made", "err", err)
+	}
+}
+
+// adopt takes over the branches of the leader before, whose jobs have been taken over, too. It does not wait for nodes: some may be gone.
+func (s *Service) adopt() {
 	s.out.Call(reactor.Call{Topic: api.BranchJobs.Topic, Target: wire.Any, Body: api.Empty{}, Key: func(r *rpc.Response) {
 		rep, err := api.BranchJobs.DecodeReply(r)
 		if err != nil {
 			s.out.Log("error", "job does not tell what branches there are", "err", err)
-			return
 		}
-		var sizes []api.BranchSize
 		for _, j := range rep.Jobs {
 			path := strings.TrimPrefix(j.Name, "branch-")
 			i, err := strconv.Atoi(path[strings.LastIndexByte(path, '.')+1:])
 			if err != nil || s.links[i] != nil {
 				continue
 			}
-			l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: j.Nodes, made: true, path: path, job: j.ID, key: j.ID.String()}
+			l := &link{branch: i, asks: make(map[uint64]*rpc.Request), nodes: j.Nodes, made: true, adopted: true, path: path, job: j.ID, key: j.ID.String()}
 			s.links[i] = l
-			size := s.leastNode()
-			size.Nodes = j.Nodes
-			sizes = append(sizes, size)
 			s.watch(l)
 		}
-		if len(sizes) > 0 {
-			if s.split.widths = s.cfg.Make.Split; len(s.split.widths) == 0 || s.split.widths[0] != len(sizes) {
-				s.split.widths = []int{len(sizes)}
+		for _, i := range rep.Holders {
+			if s.links[i] == nil {
+				s.forfeit(api.BranchForfeit{Branch: i, Reason: "its job ended before this leader started"})
 			}
-			s.out.Notify("job", api.BranchFits{Sizes: sizes})
 		}
-		then()
+		if n := len(s.links); n > 0 {
+			if s.split.widths = s.cfg.Make.Split; len(s.split.widths) == 0 || s.split.widths[0] != n {
+				s.split.widths = []int{n}
+			}
+			s.tellFits()
+			s.out.Notify("job", api.BranchMade{})
+		}
+		s.split.known = true
+		asked := s.split.asked
+		s.split.asked = nil
+		for _, f := range asked {
+			f()
+		}
+		s.madeAtStart()
 	}})
+}
+
+// tellFits tells "job" what fits the branches that there are.
+func (s *Service) tellFits() {
+	s.split.least = s.leastNode()
+	var sizes []api.BranchSize
+	for _, i := range sortedKeys(s.links) {
+		size := s.split.least
+		size.Nodes = s.links[i].nodes
+		sizes = append(sizes, size)
+	}
+	s.out.Notify("job", api.BranchFits{Sizes: sizes})
 }
 
 // leastNode is what every node has.
@@ -178,6 +204,13 @@ func ParseWidths(text string) ([]int, error) {
 
 func (s *Service) onSplit(r *rpc.Request, req api.BranchSplitReq) error {
 	switch {
+	case !s.split.known:
+		s.split.asked = append(s.split.asked, func() {
+			if err := s.onSplit(r, req); err != nil {
+				s.out.Fail(r, err)
+			}
+		})
+		return nil
 	case s.up != nil && reactor.FromClient(r):
 		return wire.Errorf(wire.Denied, "this instance is a branch itself; its top instance is split, and unsplit, as a whole")
 	case !(req.Within >= 0 && req.Within <= maxWithin):
@@ -213,18 +246,16 @@ func (s *Service) makeBranches(widths []int) error {
 	s.split.widths, s.split.back, s.split.poll = widths, nil, time.Time{}
 	clear(s.split.lost)
 	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
-	least := s.leastNode()
-	var sizes []api.BranchSize
 	for i := range widths[0] {
 		nodes := n
 		if i < rest {
 			nodes++
 		}
 		l := s.newBranch(i, nodes)
-		sizes = append(sizes, api.BranchSize{Nodes: l.nodes, CoresOfNode: least.CoresOfNode, GPUsOfNode: least.GPUsOfNode})
 		s.submit(l, widths[1:])
 	}
-	s.out.Notify("job", api.BranchFits{Sizes: sizes})
+	s.tellFits()
+	s.out.Notify("job", api.BranchMade{})
 	return nil
 }
 
@@ -392,7 +423,7 @@ func (s *Service) endEmpty() {
 		return
 	}
 	for _, i := range sortedKeys(s.links) {
-		if l := s.links[i]; !l.told && l.job != 0 && s.bal.Load(i) == 0 && (l.ready || l.session == 0) {
+		if l := s.links[i]; !l.told && l.job != 0 && s.bal.Load(i) == 0 && (l.ready || l.session == 0 && !l.adopted) {
 			s.endJob(l, "the instance is no longer split")
 		}
 	}

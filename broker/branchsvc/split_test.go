@@ -36,6 +36,7 @@ func newRig(t *testing.T) *rig {
 	for i := range 4 {
 		nodes = append(nodes, resource.Node{Index: i, Cores: resource.MaskRange(0, 3)})
 	}
+	r.in(reactor.Start{})
 	r.in(api.NodesChanged{Add: nodes})
 	return r
 }

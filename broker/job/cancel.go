@@ -40,15 +40,49 @@ func (m *Machine) inactive(a *array, idx int) bool {
 	return w == nil && !a.isPending(idx) && !m.isHeld(a, idx)
 }
 
-// end0 posts a fatal exception on elements: pending ones end at once, active ones are ended.
+// lateEnd is a fatal exception for elements that may run, as an earlier leader started them and their brokers have not been heard of yet.
+type lateEnd struct {
+	arr    *array
+	target Target
+	exc    Exception
+	states jobspec.State
+}
+
+// end0 posts a fatal exception on elements: pending ones end at once, active ones are ended. During the recovery those that may run are
+// left until that is known: what runs has not ended.
 func (m *Machine) end0(a *array, t Target, exc Exception, states jobspec.State) {
+	m.castTo(a, t, exc, states)
+	if m.gated() && t.Lo < a.hi {
+		m.late = append(m.late, lateEnd{a, t, exc, states})
+		m.out.Late = true
+		if states == 0 || states&jobspec.StatesRunning != 0 {
+			m.endRunning(a, Target{a.id, t.Lo, min(t.Hi, a.hi-1)}, exc)
+		}
+		if t.Lo = a.hi; t.Lo > t.Hi {
+			return
+		}
+	}
+	m.endThose(a, t, exc, states)
+}
+
+func (m *Machine) endThose(a *array, t Target, exc Exception, states jobspec.State) {
 	if states == 0 || states&jobspec.StatesRunning != 0 {
 		m.endRunning(a, t, exc)
 	}
 	if states == 0 || states&jobspec.StatesPending != 0 {
 		m.endPending(a, t, exc)
 	}
-	m.castTo(a, t, exc, states)
+}
+
+// endLate ends what was left during the recovery.
+func (m *Machine) endLate() {
+	late := m.late
+	m.late = nil
+	for _, l := range late {
+		if m.arrays[l.arr.id] == l.arr {
+			m.endThose(l.arr, l.target, l.exc, l.states)
+		}
+	}
 }
 
 func (m *Machine) endRunning(a *array, t Target, exc Exception) {

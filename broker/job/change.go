@@ -66,6 +66,11 @@ func (m *Machine) setUrgency(a *array, urgency int, user uint32) {
 	if a.wait == nil || a.freed || a.wait.corr {
 		m.notePriority(a)
 	}
+	if a.delegated {
+		m.out.Offers = append(m.out.Offers, Offer{Array: a.id, Spec: a.spec, Priority: Priority(urgency)})
+		m.adjust(a)
+		return
+	}
 	m.out.Priorities = append(m.out.Priorities, Prioritized{a.id, Priority(urgency)})
 }
 

@@ -27,7 +27,7 @@ func (m *Machine) ask(a *array, want int) {
 	asked := int(a.asked)
 	switch {
 	case a.delegated:
-		if want = m.mayOffer(want); want != asked {
+		if want = m.mayOffer(a, want); want != asked {
 			m.out.Offers = append(m.out.Offers, Offer{a.id, a.spec, want - asked, Priority(int(a.urgency))})
 		}
 	case want > asked:

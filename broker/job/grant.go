@@ -153,14 +153,23 @@ func (m *Machine) onSplit(ev Split) {
 // FlagSystem marks an array of the instance itself (ArrayRow.Flags): what it is made of, not what it is for. It is not listed nor counted.
 const FlagSystem = 1 << 20
 
+// Asked is how many elements of an array the scheduler is asked for, or branches may have.
+func (m *Machine) Asked(id jobspec.ID) int {
+	if a := m.arrays[id]; a != nil {
+		return int(a.asked)
+	}
+	return 0
+}
+
 // goes tells whether elements of a go to branches.
 func (m *Machine) goes(a *array) bool {
 	return m.fits != nil && a.flags&FlagSystem == 0 && m.fits(a.spec.Job)
 }
 
-// mayOffer is how many of the elements that may start branches are told of: none as long as it is not known what runs.
-func (m *Machine) mayOffer(want int) int {
-	if m.gated() || m.unlisted {
+// mayOffer is how many of the elements that may start branches are told of: none as long as it is not known what runs, or the array is
+// held.
+func (m *Machine) mayOffer(a *array, want int) int {
+	if m.gated() || m.unlisted || a.urgency == 0 {
 		return 0
 	}
 	return want
@@ -186,10 +195,7 @@ func (m *Machine) onTake(ev Take) {
 		}
 		a.asked -= int32(it.N)
 		m.adjust(a)
-		if m.gated() || m.unlisted || a.urgency == 0 {
-			continue
-		}
-		if item := m.takeItem(a, min(it.N, m.want(a))); !item.Elements.Empty() {
+		if item := m.takeItem(a, m.mayOffer(a, min(it.N, m.want(a)))); !item.Elements.Empty() {
 			g.Items = append(g.Items, item)
 			shares = append(shares, branch.Share{Array: a.id, Elements: item.Elements})
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/frond-hpc/frond/broker/branch"
@@ -42,6 +44,8 @@ func (m *Machine) settleHeld(from int, s branch.Share, ended bool) []branch.Part
 	for _, p := range parts {
 		if n += p.Elements.Len(); m.ledger.Over(p.Grant) {
 			m.txn.Over = append(m.txn.Over, p.Grant)
+		} else if !ended {
+			m.shrunk[p.Grant] = true
 		}
 	}
 	if n > 0 {
@@ -52,6 +56,16 @@ func (m *Machine) settleHeld(from int, s branch.Share, ended bool) []branch.Part
 		m.out.Settled = append(m.out.Settled, Settled{from, s.Array, n, cores, ended})
 	}
 	return parts
+}
+
+// writeShrunk has the store know what was given back: nobody else says so to the next leader, by whom it would be held still.
+func (m *Machine) writeShrunk() {
+	for _, num := range slices.Sorted(maps.Keys(m.shrunk)) {
+		if to, rest := m.ledger.Rest(num); len(rest) > 0 {
+			m.txn.Grants = append(m.txn.Grants, GrantRow{num, to, EncodeShares(rest)})
+		}
+	}
+	clear(m.shrunk)
 }
 
 // endHeld ends elements as a branch says.

@@ -130,6 +130,7 @@ func (m *Machine) ungate() {
 			m.completeAdopted(e)
 		}
 	}
+	m.endLate()
 	if m.list != nil {
 		m.onListed(*m.list)
 		m.list = nil

@@ -54,7 +54,9 @@ type Machine struct {
 	none      extra    // of all arrays that have nothing of it
 	// expiration is when the instance ends (epoch seconds, 0 = unknown), warnAt when jobs are to be warned of it next, 0 = not.
 	expiration, warnAt float64
-	uneven             []*array // arrays of which the scheduler may have to be asked for more or fewer
+	late               []lateEnd
+	shrunk             map[uint64]bool // grants of which something came back in this step
+	uneven             []*array        // arrays of which the scheduler may have to be asked for more or fewer
 }
 
 // Totals counts elements. Failed are all that did not complete. Purged ones are not among the others.
@@ -101,7 +103,7 @@ type ending struct {
 // New makes a machine from what the store holds.
 func New(cfg Config) (*Machine, *Actions, error) {
 	m := &Machine{cfg: cfg, queues: make(map[string]*queue), names: make(map[string]int), singles: make(map[string][]*array), arrays: make(map[jobspec.ID]*array), nodes: make(map[int]nodeInfo), ranks: make(map[int32]*rank),
-		system: make(map[jobspec.ID]bool), ledger: branch.NewLedger(), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1, expiration: cfg.Expiration}
+		system: make(map[jobspec.ID]bool), ledger: branch.NewLedger(), shrunk: make(map[uint64]bool), txn: &Txn{}, batch: make(map[int32]*RankStarts), epoch: 1, expiration: cfg.Expiration}
 	m.none.shared = true
 	m.begin(cfg.Now)
 	if m.unlisted = cfg.Branch; cfg.Branch {
@@ -172,6 +174,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onForfeited(ev)
 	case Received:
 		m.onReceived(ev)
+	case Set:
+		m.onSet(ev)
 	case TakeBack:
 		m.onTakeBack(ev)
 	case Listed:
@@ -198,6 +202,7 @@ func (m *Machine) end() *Actions {
 	out := m.out
 	m.endFailing()
 	m.throttle()
+	m.writeShrunk()
 	m.flushDemand()
 	m.flushStarts()
 	if len(m.timers) > 0 {

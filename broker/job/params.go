@@ -34,6 +34,7 @@ type paramState struct {
 	chunks  []*ParamChunk // the one used last at the end
 	waiting []*elem       // for theirs
 	asked   bool          // a read is under way
+	ahead   bool          // for elements of which none waited then
 }
 
 // EncodeParams writes parameter lists as the store keeps them: for each the number of strings, for each of these its length and bytes.
@@ -152,6 +153,7 @@ func (m *Machine) equip(e *elem) {
 func (m *Machine) readAhead(a *array, idx int) {
 	p := a.params
 	want := -1
+	p.ahead = p.ahead && p.asked
 	switch {
 	case p.asked:
 		return
@@ -161,9 +163,10 @@ func (m *Machine) readAhead(a *array, idx int) {
 		if c := p.chunks[len(p.chunks)-1]; idx-c.First >= len(c.Lists)/2 {
 			want = c.First + len(c.Lists)
 		}
-		if want < 0 || a.indexText != "" || want >= a.n || want < a.next || p.has(want) {
+		if want < 0 || a.indexText != "" || want >= a.n || want < a.next || p.has(want) || a.foreign.Has(want) {
 			return
 		}
+		p.ahead = true
 	}
 	p.asked = true
 	m.out.Params = append(m.out.Params, ParamsWanted{a.id, a.paramSet, want})
@@ -204,8 +207,10 @@ func (m *Machine) paramsFor(e *elem, ev *ParamsLoaded) {
 	case ok:
 		e.params, e.wants = list, false
 		m.startAll(e)
-	case ev.Chunk != nil || idx != ev.Index:
+	case ev.Chunk != nil || idx != ev.Index || p.ahead: // in a branch they may have come since it was asked for
 		p.waiting = append(p.waiting, e)
+	case m.cfg.Branch:
+		m.yield(e)
 	default:
 		e.wants = false
 		m.raise(e, Exception{"exec", 0, "its parameters cannot be read: " + ev.Err}, m.now)

@@ -34,7 +34,7 @@ func (m *Machine) onAllocated(ev Allocated) {
 		al := &ev.Allocs[i]
 		a := m.arrays[al.Array]
 		var e *elem
-		if a != nil {
+		if a != nil && !a.delegated { // else what is asked for is what branches may have
 			a.asked = max(a.asked-1, 0)
 			if a.urgency > 0 && m.want(a) > 0 {
 				e = m.takePending(a)

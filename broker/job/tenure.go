@@ -31,6 +31,12 @@ type (
 	TakeBack struct{ Cores int }
 	// Listed: this is all that the parent says is held here. Actions.Missing is what of it is not: it has ended, or never arrived.
 	Listed struct{ Shares []branch.Share }
+	// Set is the urgency and the time limit of an array by now.
+	Set struct {
+		Array   jobspec.ID
+		Urgency int
+		Limit   float64
+	}
 	// GaveBack is elements that are the parent's again.
 	GaveBack struct{ branch.Share }
 	// Began is elements that have started.
@@ -97,6 +103,10 @@ func (m *Machine) receive(a *array, it *ReceivedItem, from fromGrant) {
 	a.pending += n
 	m.totals.Pending += n
 	x.tried = a.tried.Union(it.Tried.Intersect(fresh))
+	x.casts = slices.DeleteFunc(a.casts, func(c Cast) bool { return !c.Elements.Intersect(fresh).Empty() && c.Elements.Minus(fresh).Empty() })
+	for i := range x.casts { // what is to end of it the parent says anew
+		x.casts[i].Elements = x.casts[i].Elements.Minus(fresh)
+	}
 	from.set = fresh.Clone()
 	x.from = append(a.from, from)
 	a.watched = a.watched || it.Watched
@@ -248,13 +258,24 @@ func (m *Machine) here(a *array) (set idset.Set) {
 	return set
 }
 
-// narrow gives up all of a that is not listed. What runs is ended.
+// narrow gives up all of a that is not listed. What runs is ended. Its own branches hear of it by their lists.
 func (m *Machine) narrow(a *array, listed idset.Set) {
 	all := idset.FromRange(0, a.n-1).Minus(listed)
 	exc := Exception{"cancel", 0, "another instance has it"}
 	for r := range all.Ranges() {
 		m.endRunning(a, Target{a.id, r.Lo, r.Hi}, exc)
-		m.castTo(a, Target{a.id, r.Lo, r.Hi}, exc, 0)
+	}
+	for _, h := range m.ledger.Of(a.id) {
+		gone := h.Elements.Intersect(all)
+		if gone.Empty() {
+			continue
+		}
+		m.settleHeld(h.Branch, branch.Share{Array: a.id, Elements: gone}, false)
+		m.hold(a, -gone.Len())
+		m.disown(a, gone)
+		if !slices.Contains(m.out.Relist, h.Branch) {
+			m.out.Relist = append(m.out.Relist, h.Branch)
+		}
 	}
 	pending := a.unfinished(all)
 	for i := len(a.again) - 1; i >= 0; i-- {
@@ -280,6 +301,45 @@ func (m *Machine) onCast(c Cast) {
 			m.remark(a, t, c.Exc)
 		}
 	}
+}
+
+// onSet takes over what the parent has changed.
+func (m *Machine) onSet(ev Set) {
+	a := m.arrays[ev.Array]
+	if a == nil {
+		return
+	}
+	if int(a.urgency) != ev.Urgency {
+		m.setUrgency(a, ev.Urgency, a.user)
+	}
+	if a.limit != ev.Limit {
+		m.setLimit(a, ev.Limit)
+	}
+}
+
+// Set is what an array has by now; changed: at its submission it was otherwise.
+func (m *Machine) Set(id jobspec.ID) (set Set, changed bool) {
+	a := m.arrays[id]
+	if a == nil {
+		return set, false
+	}
+	return Set{id, int(a.urgency), a.limit}, a.urgency != a.given || a.limit != a.spec.Job.Duration
+}
+
+// yield gives an element back that is listed here and has not come: the grant got lost with a leader, and with it the element's parameters.
+func (m *Machine) yield(e *elem) {
+	a := e.arr
+	m.unsendParts(e)
+	m.freeAllocs(e)
+	e.state, e.held, e.wants = jobspec.StateInactive, false, false
+	a.drop(e)
+	a.running--
+	m.totals.Running--
+	x := a.own()
+	x.foreign.Add(e.idx)
+	m.out.GaveBack = append(m.out.GaveBack, GaveBack{branch.Share{Array: a.id, Elements: idset.Of(e.idx)}})
+	m.adjust(a)
+	m.maybeDone(a)
 }
 
 // tellParent notes that an element has started, if the parent wants to hear of it.

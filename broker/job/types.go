@@ -238,6 +238,8 @@ type Actions struct {
 	GaveBack   []GaveBack
 	Listed     bool // Listed has been dealt with; Missing is the answer
 	Missing    []branch.Share
+	Late       bool      // some of what is to end may run, and is ended when that is known (Hold false)
+	Relist     []int     // branches that are to hear anew what they hold
 	Wake       time.Time // zero = no timer needed
 }
 

@@ -89,6 +89,13 @@ func (s *Service) toSched(a *job.Actions) {
 	if len(a.Free) > 0 {
 		s.out.Notify("sched", api.SchedFree{IDs: a.Free})
 	}
+	if a.Hold != nil && !*a.Hold {
+		late := s.late
+		s.late = nil
+		for _, f := range late {
+			f()
+		}
+	}
 	if a.Hold != nil && !s.stopping {
 		s.out.Notify("sched", api.SchedHold{Hold: *a.Hold})
 	}

@@ -39,6 +39,9 @@ func (s *Service) toBranches(a *job.Actions) {
 	for _, l := range a.Settled {
 		s.out.Notify("branch", api.BranchLoad{Branch: l.Branch, Cores: -l.Cores, Ended: l.Ended})
 	}
+	for _, b := range a.Relist {
+		s.out.Notify("branch", api.BranchRelist{Branch: b})
+	}
 	if len(a.Casts) > 0 {
 		s.out.Notify("branch", api.BranchCasts{Casts: casts(a.Casts)})
 	}
@@ -236,6 +239,13 @@ func (s *Service) onBranchNotice(in any) {
 	switch in := in.(type) {
 	case api.BranchFits:
 		s.split(in.Sizes)
+	case api.BranchMade:
+		if slices.ContainsFunc(s.m.Arrays(), func(id jobspec.ID) bool {
+			_, spec, _, ok := s.m.Row(id)
+			return ok && s.m.Asked(id) > 0 && s.unfit(id, spec)
+		}) {
+			s.out.Notify("branch", api.BranchWaits{})
+		}
 	case api.BranchTake:
 		ev := job.Take{Branch: in.Branch, Items: make([]branch.TakeItem, len(in.Items))}
 		for i, it := range in.Items {
@@ -282,7 +292,7 @@ func (s *Service) unfit(id jobspec.ID, spec *job.Spec) bool {
 
 // onBranchJobs lists the jobs that are branches.
 func (s *Service) onBranchJobs(r *rpc.Request, _ api.Empty) error {
-	rep := api.BranchJobsRep{}
+	rep := api.BranchJobsRep{Holders: s.m.Holders()}
 	for _, id := range s.m.System() {
 		if row, spec, _, ok := s.m.Row(id); ok {
 			rep.Jobs = append(rep.Jobs, api.BranchJob{ID: id, Name: row.Name, Nodes: spec.Job.Request.Nodes})
@@ -308,9 +318,19 @@ func (s *Service) onBranchUnfit(r *rpc.Request, _ api.Empty) error {
 func (s *Service) onBranchHeld(r *rpc.Request, req api.BranchHeldReq) error {
 	s.whenDurable(func(out *reactor.Out, _ error) { // a grant that is not durable has not been sent
 		out.Reply(r, api.BranchHeldRep{List: shares(s.m.Shares(req.Branch)), Casts: casts(s.m.Recast(req.Branch)), Cores: s.m.HeldCores(req.Branch), Last: s.m.LastGrant(),
-			Haste: hastes(s.m.Hastes(req.Branch))})
+			Sets: s.sets(req.Branch), Haste: hastes(s.m.Hastes(req.Branch))})
 	})
 	return nil
+}
+
+// sets is what has changed of the arrays that a branch holds something of: it may have missed that.
+func (s *Service) sets(of int) (sets []api.BranchSet) {
+	for _, sh := range s.m.Shares(of) {
+		if set, changed := s.m.Set(sh.Array); changed {
+			sets = append(sets, api.BranchSet{Array: set.Array, Urgency: set.Urgency, Limit: set.Limit})
+		}
+	}
+	return sets
 }
 
 // onBranchTold takes a branch's report.

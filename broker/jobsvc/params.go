@@ -246,8 +246,16 @@ func (s *Service) withParams(r *rpc.Request, req api.SubmitReq) error {
 	return nil
 }
 
-// loadParams reads a chunk for the machine.
+// loadParams reads a chunk for the machine. In a branch it may have come with a grant that is not durable yet.
 func (s *Service) loadParams(w job.ParamsWanted) {
+	if !s.cfg.Branch {
+		s.readParams(w)
+		return
+	}
+	s.whenDurable(func(*reactor.Out, error) { s.readParams(w) })
+}
+
+func (s *Service) readParams(w job.ParamsWanted) {
 	s.query(func(rd job.Reader) (any, error) { return job.ReadParams(rd, w.Set, w.Index) }, func(v any, err error) {
 		ev := job.ParamsLoaded{Array: w.Array, Index: w.Index}
 		if err != nil {

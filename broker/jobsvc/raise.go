@@ -23,18 +23,30 @@ func (s *Service) onRaise(r *rpc.Request, req api.RaiseReq) error {
 		return wire.Errorf(wire.TooLarge, "the note or type of the exception is too long")
 	}
 	if req.All {
-		n := s.raiseAll(exc, jobspec.State(req.States))
-		s.whenDurable(func(out *reactor.Out, _ error) { out.Reply(r, api.MultiRep{Count: n}) })
+		n, late := s.raiseAll(exc, jobspec.State(req.States))
+		s.whenKnown(late, func() {
+			s.whenDurable(func(out *reactor.Out, _ error) { out.Reply(r, api.MultiRep{Count: n}) })
+		})
 		return nil
 	}
 	targets, past := s.targets(req.IDs)
 	a := s.step(job.Raised{Targets: targets, Exc: exc, States: jobspec.State(req.States)})
-	s.answerMulti(r, len(req.IDs), a.Errors, past)
+	errs := a.Errors
+	s.whenKnown(a.Late, func() { s.answerMulti(r, len(req.IDs), errs, past) })
 	return nil
 }
 
+// whenKnown answers at once, or when it is known after a leader's restart what runs.
+func (s *Service) whenKnown(late bool, f func()) {
+	if !late {
+		f()
+		return
+	}
+	s.late = append(s.late, f)
+}
+
 // raiseAll posts an exception on all active elements in one of the states and returns how many that are.
-func (s *Service) raiseAll(exc job.Exception, states jobspec.State) int {
+func (s *Service) raiseAll(exc job.Exception, states jobspec.State) (count int, late bool) {
 	ev := job.Raised{Exc: exc, States: states}
 	n := 0
 	for _, id := range s.m.Arrays() {
@@ -47,8 +59,7 @@ func (s *Service) raiseAll(exc job.Exception, states jobspec.State) int {
 			n += st.Running
 		}
 	}
-	s.step(ev)
-	return n
+	return n, s.step(ev).Late
 }
 
 func (s *Service) onKill(r *rpc.Request, req api.KillReq) error {

@@ -62,7 +62,8 @@ type Service struct {
 	stopping  bool
 	keep      bool
 	stopped   bool
-	unmade    bool // what the instance is made of has been told to end
+	late      []func() // answers about elements of which it is not known yet whether they run
+	unmade    bool     // what the instance is made of has been told to end
 	started   time.Time
 	now       time.Time
 	out       *reactor.Out
@@ -157,7 +158,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 		s.tellChildEnds()
 	case api.Membership:
 		s.onMembership(in)
-	case api.BranchFits, api.BranchTake, api.BranchForfeit, api.BranchOrder, api.BranchTell:
+	case api.BranchFits, api.BranchMade, api.BranchTake, api.BranchForfeit, api.BranchOrder, api.BranchTell:
 		s.onBranchNotice(in)
 	case api.Stopping:
 		s.onStopping(in)

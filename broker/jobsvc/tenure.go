@@ -1,12 +1,14 @@
 package jobsvc
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/branch"
 	"github.com/frond-hpc/frond/broker/job"
+	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
@@ -36,6 +38,8 @@ type tenure struct {
 	session uint64 // of the parent's latest list: what is reported belongs to it
 	path    string
 	sets    map[jobspec.ID]uint64 // of parameters, by array
+	orders  []*api.BranchOrder    // that have come and wait for a look into the store
+	looking bool
 }
 
 func (t *tenure) init() {
@@ -193,8 +197,79 @@ func lookFor(rd job.Reader, missing []branch.Share, rep *api.BranchReportReq) er
 	return nil
 }
 
-// onOrder carries out a parent's order.
+// onOrder carries out a parent's order, behind those before it. The parameters of an array that was here before go to its set, which
+// the store knows.
 func (s *Service) onOrder(o *api.BranchOrder) {
+	s.tenure.orders = append(s.tenure.orders, o)
+	s.nextOrders()
+}
+
+func (s *Service) nextOrders() {
+	t := &s.tenure
+	for len(t.orders) > 0 && !t.looking {
+		o := t.orders[0]
+		unknown := s.unknownSets(o)
+		if len(unknown) == 0 {
+			t.orders = t.orders[1:]
+			s.carryOut(o)
+			continue
+		}
+		t.looking = true
+		s.whenDurable(func(*reactor.Out, error) { s.lookForSets(unknown) })
+	}
+}
+
+// unknownSets lists the arrays of a grant whose set of parameters only the store may know.
+func (s *Service) unknownSets(o *api.BranchOrder) (ids []jobspec.ID) {
+	if o.Grant == nil {
+		return nil
+	}
+	for i := range o.Grant.Items {
+		it := &o.Grant.Items[i]
+		if len(it.Params) == 0 || s.tenure.sets[it.Array] != 0 {
+			continue
+		}
+		if row, _, _, ok := s.m.Row(it.Array); ok {
+			s.tenure.sets[it.Array] = row.Params
+		} else if !slices.Contains(ids, it.Array) {
+			ids = append(ids, it.Array)
+		}
+	}
+	return ids
+}
+
+func (s *Service) lookForSets(ids []jobspec.ID) {
+	s.query(func(rd job.Reader) (any, error) {
+		sets := make([]uint64, len(ids))
+		for i, id := range ids {
+			row, _, err := rd.Array(id)
+			if err != nil {
+				return nil, err
+			}
+			sets[i] = row.Params
+		}
+		return sets, nil
+	}, func(v any, err error) {
+		t := &s.tenure
+		t.looking = false
+		sets, _ := v.([]uint64)
+		if err != nil {
+			s.out.Log("error", "the state directory cannot tell where parameters are", "err", err)
+		}
+		for i, id := range ids {
+			if i < len(sets) && sets[i] != 0 {
+				t.sets[id] = sets[i]
+			} else {
+				s.uploads.last++
+				t.sets[id] = s.uploads.last
+			}
+		}
+		s.nextOrders()
+	})
+}
+
+// carryOut carries out a parent's order.
+func (s *Service) carryOut(o *api.BranchOrder) {
 	if o.Session != 0 {
 		s.tenure.specs, s.tenure.envs = make(map[uint64]*internedSpec), make(map[uint64][]byte)
 		s.tenure.session, s.tenure.path = o.Session, o.Path
@@ -223,6 +298,9 @@ func (s *Service) onOrder(o *api.BranchOrder) {
 			ev.List[i] = job.Hastened{Array: h.Array, Haste: job.Haste(h.Haste)}
 		}
 		s.step(ev)
+	}
+	for _, c := range o.Sets {
+		s.step(job.Set{Array: c.Array, Urgency: c.Urgency, Limit: c.Limit})
 	}
 	if o.TakeBack > 0 {
 		s.step(job.TakeBack{Cores: o.TakeBack})
@@ -291,23 +369,12 @@ func (s *Service) received(it *api.BranchItem) (out job.ReceivedItem, err error)
 	out.Row = job.ArrayRow{ID: it.Array, N: it.N, Name: out.Spec.Job.Name, CC: it.CC, BCC: it.BCC, Urgency: it.Given, Flags: it.Flags, User: it.User,
 		Submit: it.Submit, Indexes: it.Indexes, Size: it.Size, Log: it.Log}
 	if len(it.Params) > 0 {
-		out.Row.Params = s.paramSet(it.Array)
+		out.Row.Params = s.tenure.sets[it.Array]
 		for _, p := range it.Params {
 			out.Params = append(out.Params, job.ParamsRow{Set: out.Row.Params, First: p.First, N: p.N, Data: p.Data})
 		}
 	}
 	return out, nil
-}
-
-// paramSet is the set of an array's parameters here.
-func (s *Service) paramSet(array jobspec.ID) uint64 {
-	set := s.tenure.sets[array]
-	if set == 0 {
-		s.uploads.last++
-		set = s.uploads.last
-		s.tenure.sets[array] = set
-	}
-	return set
 }
 
 // bare is a job without what its parent sees to.

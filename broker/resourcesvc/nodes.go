@@ -130,9 +130,10 @@ func (b *book) replace(m *member, rank int32, offered []resource.Node, ch *api.N
 	return bad
 }
 
-// place finds an index for a node: the wanted one if it is free or was this broker's, else the one it had before, else a new one.
+// place finds an index for a node: the wanted one if it is free or was this broker's, else the one it had before, else the broker's rank, that is
+// the same after a leader's restart, as what runs there says where it runs; else a new one.
 func (b *book) place(want, before int, rank int32) int {
-	for _, i := range []int{want, before} {
+	for _, i := range []int{want, before, int(rank)} {
 		if i >= 0 && i < resource.MaxNodes && (b.get(i) == nil || b.get(i).Broker == rank) {
 			return i
 		}

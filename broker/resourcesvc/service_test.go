@@ -97,7 +97,7 @@ func TestTheNodesOfABrokerLiveAndDieWithIt(t *testing.T) {
 func TestIndexesAreGivenOnce(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, []int{0, 1}, indexes(r.member(0, "online", "a", offer(0, "n0", 1), offer(1, "n1", 1)).Add))
-	require.Equal(t, []int{2, 3}, indexes(r.member(1, "online", "b", offer(-1, "x", 1), offer(-1, "y", 1)).Add), "-1 gets the next free one")
+	require.Equal(t, []int{2, 3}, indexes(r.member(1, "online", "b", offer(-1, "x", 1), offer(-1, "y", 1)).Add), "-1 gets the broker's rank, or the next free one")
 	require.Equal(t, []int{4}, indexes(r.member(2, "online", "c", offer(1, "z", 1)).Add), "one that another broker has is not given")
 	require.Equal(t, api.NodesChanged{Down: []int{4}}, r.member(2, "lost", "c"))
 	require.Equal(t, api.NodesChanged{Up: []int{4}}, r.member(2, "online", "c", offer(1, "z", 1)), "the index given is kept")
@@ -119,7 +119,7 @@ func TestUnreadableResourcesAreLoggedAndHarmNothing(t *testing.T) {
 	items := r.in(api.Membership{Rank: 1, State: "online", Resources: []byte{0x93, 1}})
 	require.Equal(t, "error", items[0].(reactor.Log).Level)
 	require.Len(t, items, 1)
-	require.Equal(t, []int{0}, indexes(r.member(2, "online", "b", offer(-1, "n", 1)).Add))
+	require.Equal(t, []int{2}, indexes(r.member(2, "online", "b", offer(-1, "n", 1)).Add))
 }
 
 func TestDrain(t *testing.T) {

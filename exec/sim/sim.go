@@ -28,8 +28,10 @@ type Observation struct {
 	Ref    exec.Ref
 	Task   int
 	Begins bool
+	Status int // wait(2) status of one that ended; -1 = its broker died
 	Time   time.Time
 	Start  exec.Start // of its run
+	Spec   *exec.Spec
 }
 
 // Config of a driver.
@@ -114,12 +116,27 @@ func (d *Driver) Crash() {
 	for _, id := range ids {
 		for _, t := range d.runs[id].tasks {
 			if !t.ended && !t.start.IsZero() {
-				d.observe(t, false)
+				d.observe(t, false, -1)
 			}
 			t.ended = true
 		}
 	}
 	d.runs = nil
+}
+
+// Exit ends a task that runs, by itself. It is not to be called from within an observer.
+func (d *Driver) Exit(ref exec.Ref, rank, status int) {
+	for _, r := range d.runs {
+		if r.job.Ref != ref {
+			continue
+		}
+		for _, t := range r.tasks {
+			if t.rank == rank && !t.ended && !t.start.IsZero() {
+				d.end(t, status)
+				return
+			}
+		}
+	}
 }
 
 // Running is the number of tasks that have begun and not ended.
@@ -177,7 +194,7 @@ func (d *Driver) begin(t *task) {
 		return
 	}
 	t.start = d.cfg.Now()
-	d.observe(t, true)
+	d.observe(t, true, 0)
 	d.tell(t, exec.TaskEvent{Kind: exec.TaskStarted})
 	d.cfg.After(t.play.Run, func() {
 		if !t.ended {
@@ -223,7 +240,7 @@ func (d *Driver) end(t *task, status int) {
 		if len(t.play.Output) > 0 {
 			d.tell(t, exec.TaskEvent{Kind: exec.TaskOutput, Stream: 1, Data: t.play.Output})
 		}
-		d.observe(t, false)
+		d.observe(t, false, status)
 	}
 	d.finish(t, ev)
 }
@@ -242,9 +259,9 @@ func (d *Driver) tell(t *task, ev exec.TaskEvent) {
 	d.emit(exec.Tasks{ev}, nil)
 }
 
-func (d *Driver) observe(t *task, begins bool) {
+func (d *Driver) observe(t *task, begins bool, status int) {
 	if d.cfg.Observe != nil {
-		d.cfg.Observe(Observation{d.cfg.Broker, t.run.job.Ref, t.rank, begins, d.cfg.Now(), t.run.job.Start})
+		d.cfg.Observe(Observation{d.cfg.Broker, t.run.job.Ref, t.rank, begins, status, d.cfg.Now(), t.run.job.Start, t.run.job.Spec})
 	}
 }
 

@@ -16,9 +16,20 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
+// home is the world of a broker process.
+type home interface {
+	clock() *loop
+	note(who string, in any) // who gets an input
+	logf(format string, args ...any)
+	answer(n *node, a broker.ToClient)
+	dropped(n *node, id uint64)
+	exited(n *node, err error) // by itself
+}
+
 // node is one broker process: it lives until it crashes; the next process in its place is another node.
 type node struct {
-	w        *world
+	home     home
+	loop     *loop
 	name     string // of its transport and its host
 	uuid     string
 	rank     int32
@@ -45,7 +56,7 @@ func addr(name string) string { return "mem://" + name }
 // boot makes a broker process. The leader opens the store.
 func (w *world) boot(name string, rank int32, leader bool) *node {
 	w.processes++
-	n := &node{w: w, name: name, uuid: fmt.Sprintf("%s-%d", name, w.processes), rank: rank, alive: true, services: make(map[string]*service)}
+	n := &node{home: w, loop: &w.loop, name: name, uuid: fmt.Sprintf("%s-%d", name, w.processes), rank: rank, alive: true, services: make(map[string]*service)}
 	cfg := overlay.Config{Rank: rank, Size: w.cfg.Brokers, Leader: leader, UUID: n.uuid, Fanout: w.cfg.Fanout, Rand: w.rng.Uint64(),
 		Info: overlay.Info{Hostname: name, BootID: "sim", PID: w.processes, Version: "sim", Resources: w.resources(rank, name)}}
 	n.tree = w.net.Transport(name, func(ev any) { n.post(ev) })
@@ -58,10 +69,12 @@ func (w *world) boot(name string, rank int32, leader bool) *node {
 	} else {
 		cfg.Parent, cfg.Fallback = w.parentOf(rank), []string{addr(w.leaderName())}
 	}
-	driver := w.execDriver(n)
-	ex := execsvc.New(w.execConfig(n))
-	services = append(services, ex)
-	n.assemble(cfg, services, driver)
+	services = append(services, execsvc.New(w.execConfig(n)))
+	drivers := map[string]reactor.Driver{"exec": w.execDriver(n)}
+	if leader {
+		drivers["kvs"], drivers["job"] = w.stored, w.watchStore(w.stored)
+	}
+	n.assemble(cfg, services, drivers)
 	w.nodes[name] = n
 	n.post(broker.Begin{})
 	return n
@@ -101,23 +114,14 @@ func (w *world) resources(rank int32, name string) []byte {
 }
 
 // assemble puts core and services together.
-func (n *node) assemble(cfg overlay.Config, services []reactor.Service, ex reactor.Driver) {
+func (n *node) assemble(cfg overlay.Config, services []reactor.Service, drivers map[string]reactor.Driver) {
 	var names []string
 	for _, s := range services {
 		names = append(names, s.Name())
 	}
 	n.core = broker.NewCore(broker.CoreConfig{Machine: overlay.New(cfg), Overlay: cfg, Services: names})
 	for _, s := range services {
-		sv := &service{n: n, svc: s, ep: reactor.NewEndpoint(n.core.Directory(), s.Name())}
-		switch s.Name() {
-		case "exec":
-			sv.driver = ex
-		case "kvs":
-			sv.driver = n.w.stored
-		case "job":
-			sv.driver = n.w.watchStore(n.w.stored)
-		}
-		n.services[s.Name()] = sv
+		n.services[s.Name()] = &service{n: n, svc: s, ep: reactor.NewEndpoint(n.core.Directory(), s.Name()), driver: drivers[s.Name()]}
 	}
 	for _, s := range services {
 		sv := n.services[s.Name()]
@@ -126,11 +130,11 @@ func (n *node) assemble(cfg overlay.Config, services []reactor.Service, ex react
 }
 
 // post gives the core an input, in turn.
-func (n *node) post(in any) { n.w.ready = append(n.w.ready, readyItem{core: n, in: in}) }
+func (n *node) post(in any) { n.loop.ready = append(n.loop.ready, readyItem{core: n, in: in}) }
 
 func (n *node) step(in any) {
-	n.w.note(n.name, in)
-	for _, act := range n.core.Step(n.w.now, in) {
+	n.home.note(n.name, in)
+	for _, act := range n.core.Step(n.loop.now, in) {
 		n.act(act)
 	}
 }
@@ -148,16 +152,13 @@ func (n *node) act(act any) {
 	case broker.ToService:
 		n.give(a.Name, a.In)
 	case broker.ToClient:
-		if !n.w.kv.answer(n, a) {
-			n.w.user.answer(n, a)
-		}
+		n.home.answer(n, a)
 	case broker.DropClient:
-		n.w.user.dropped(n, a.ID)
+		n.home.dropped(n, a.ID)
 	case broker.Joined:
 		n.rank = a.Rank
 	case broker.Exit:
-		n.w.logf("%s exits: %v", n.name, a.Err)
-		n.w.crash(n)
+		n.home.exited(n, a.Err)
 	}
 }
 
@@ -166,7 +167,7 @@ func (n *node) wakeAt(t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	n.w.After(t.Sub(n.w.now), func() {
+	n.loop.After(t.Sub(n.loop.now), func() {
 		if n.alive && n.wake.Equal(t) {
 			n.wake = time.Time{}
 			n.step(overlay.Tick{})
@@ -181,7 +182,7 @@ func (n *node) give(name string, in any) {
 	}
 }
 
-func (s *service) soon(in any) { s.n.w.ready = append(s.n.w.ready, readyItem{svc: s, in: in}) }
+func (s *service) soon(in any) { s.n.loop.ready = append(s.n.loop.ready, readyItem{svc: s, in: in}) }
 
 func (n *node) hosts(name string) bool { return n.services[name] != nil }
 
@@ -193,9 +194,8 @@ func (s *service) handle(in any) {
 	if !ok {
 		return
 	}
-	w := s.n.w
-	w.note(s.n.name, in)
-	s.svc.Handle(w.now, in, &s.out)
+	s.n.home.note(s.n.name, in)
+	s.svc.Handle(s.n.loop.now, in, &s.out)
 	items := s.out.Items
 	s.out.Items = nil
 	for _, item := range items {
@@ -206,16 +206,15 @@ func (s *service) handle(in any) {
 }
 
 func (s *service) carryOut(item any) {
-	w := s.n.w
 	switch it := item.(type) {
 	case reactor.WakeAt:
 		s.wakeAt(it.T)
 	case reactor.Do:
 		effect := it.Effect
-		s.driver.Do(w.now, effect, func(result any, err error) { s.soon(reactor.Done{Effect: effect, Result: result, Err: err}) })
+		s.driver.Do(s.n.loop.now, effect, func(result any, err error) { s.soon(reactor.Done{Effect: effect, Result: result, Err: err}) })
 	case reactor.Log:
 		if it.Level == "error" {
-			w.logf("%s %s: %s %v", s.n.name, s.svc.Name(), it.Msg, it.KV)
+			s.n.home.logf("%s %s: %s %v", s.n.name, s.svc.Name(), it.Msg, it.KV)
 		}
 	default:
 		if to, msg := s.ep.Dispatch(item, s.n.hosts, s.n.rank); msg == nil {
@@ -233,7 +232,7 @@ func (s *service) wakeAt(t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	s.n.w.After(t.Sub(s.n.w.now), func() {
+	s.n.loop.After(t.Sub(s.n.loop.now), func() {
 		if s.n.alive && s.due.Equal(t) {
 			s.due = time.Time{}
 			s.handle(reactor.Wake{})

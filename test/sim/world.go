@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/frond-hpc/frond/broker"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/store/mem"
@@ -63,8 +64,7 @@ type world struct {
 	oracle    *oracle
 	running   map[jobspec.ID]*attempt
 	byNode    map[*node]map[jobspec.ID]bool
-	print     uint64
-	kinds     map[reflect.Type]uint64
+	print     fingerprint
 	result    Result
 	calm      bool // faults are over
 }
@@ -78,13 +78,13 @@ type attempt struct {
 // Run runs one simulation.
 func Run(cfg Config) (res Result) {
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), nodes: make(map[string]*node), dead: make(map[string]bool),
-		finished: make(map[jobspec.ID]bool), oracle: newOracle(), running: make(map[jobspec.ID]*attempt), byNode: make(map[*node]map[jobspec.ID]bool), kinds: make(map[reflect.Type]uint64)}
+		finished: make(map[jobspec.ID]bool), oracle: newOracle(), running: make(map[jobspec.ID]*attempt), byNode: make(map[*node]map[jobspec.ID]bool)}
 	w.now = time.Unix(1800000000, 0)
 	w.net = memnet.NewNetwork(w, cfg.Seed)
 	w.store = mem.New(mem.Options{After: w.After, MinDelay: time.Millisecond, MaxDelay: 40 * time.Millisecond, Seed: cfg.Seed})
 	defer func() {
 		res = w.result
-		res.Print, res.Events = w.print, w.events
+		res.Print, res.Events = w.print.sum, w.events
 		if p := recover(); p != nil {
 			f, ok := p.(failure)
 			if !ok {
@@ -185,6 +185,22 @@ func (w *world) check() {
 	if w.leader != nil && w.leader.alive {
 		w.must(w.leader.job.Check())
 	}
+}
+
+// clock, answer, dropped and exited are what a home has.
+func (w *world) clock() *loop { return &w.loop }
+
+func (w *world) answer(n *node, a broker.ToClient) {
+	if !w.kv.answer(n, a) {
+		w.user.answer(n, a)
+	}
+}
+
+func (w *world) dropped(n *node, id uint64) { w.user.dropped(n, id) }
+
+func (w *world) exited(n *node, err error) {
+	w.logf("%s exits: %v", n.name, err)
+	w.crash(n)
 }
 
 // crash ends a process at once.
@@ -353,19 +369,30 @@ func (w *world) alive() []*node {
 	return ns
 }
 
-// note feeds the run's fingerprint: who got what kind of input when.
-func (w *world) note(who string, in any) {
+// note feeds the run's fingerprint.
+func (w *world) note(who string, in any) { w.print.note(w.now, who, in) }
+
+// fingerprint is of everything that happened: who got what kind of input when.
+type fingerprint struct {
+	sum   uint64
+	kinds map[reflect.Type]uint64
+}
+
+func (f *fingerprint) note(now time.Time, who string, in any) {
+	if f.kinds == nil {
+		f.kinds = make(map[reflect.Type]uint64)
+	}
 	t := reflect.TypeOf(in)
-	kind, ok := w.kinds[t]
+	kind, ok := f.kinds[t]
 	if !ok {
-		kind = uint64(len(w.kinds) + 1)
-		w.kinds[t] = kind
+		kind = uint64(len(f.kinds) + 1)
+		f.kinds[t] = kind
 	}
 	const prime = 1099511628211
-	h := w.print ^ uint64(w.now.UnixNano())
+	h := f.sum ^ uint64(now.UnixNano())
 	h = h*prime ^ kind
 	for i := range len(who) {
 		h = h*prime ^ uint64(who[i])
 	}
-	w.print = h * prime
+	f.sum = h * prime
 }

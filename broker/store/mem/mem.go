@@ -63,6 +63,9 @@ func (s *Store) Open() (*Leader, *job.Loaded) {
 	return s.leader, s.state.load()
 }
 
+// Read lets f look at what is durable at this moment, whoever leads.
+func (s *Store) Read(f func(job.Reader) error) error { return f(reader{s.state}) }
+
 // Crash ends the present leader: of its commits on their way the first few are durable and the rest lost, none is answered.
 func (s *Store) Crash() {
 	l := s.leader

@@ -1,6 +1,9 @@
 package mem
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/frond-hpc/frond/broker/job"
 )
 
@@ -11,8 +14,8 @@ func (s *state) addParams(t *job.Txn) {
 		}
 	}
 	for _, p := range t.Params {
-		if n := len(s.params[p.Set]); n == 0 || s.params[p.Set][n-1].First < p.First {
-			s.params[p.Set] = append(s.params[p.Set], p)
+		if i, found := slices.BinarySearchFunc(s.params[p.Set], p.First, func(r job.ParamsRow, first int) int { return cmp.Compare(r.First, first) }); !found {
+			s.params[p.Set] = slices.Insert(s.params[p.Set], i, p)
 		}
 	}
 	for i := range t.Arrays {

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
+	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/spf13/cobra"
 )
 
@@ -70,12 +75,18 @@ func (o *allocCmd) run(ctx context.Context, e *env, args []string) error {
 		return b.print(e)
 	}
 	return e.connected(ctx, func(c *client.Client) error {
+		waiting := ctx
+		if o.bg { // before there is a job that would be left behind
+			var stop func()
+			waiting, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+		}
 		ids, err := b.submit(ctx, c)
 		if err != nil {
 			return err
 		}
 		if o.bg {
-			return o.background(ctx, e, c, ids[0])
+			return o.background(ctx, waiting, e, c, ids[0])
 		}
 		if o.verbose > 0 {
 			fmt.Fprintf(e.stderr, "jobid: %s\n", e.idText(ids[0]))
@@ -85,9 +96,14 @@ func (o *allocCmd) run(ctx context.Context, e *env, args []string) error {
 	})
 }
 
-// background waits until the instance is there.
-func (o *allocCmd) background(ctx context.Context, e *env, c *client.Client, id jobspec.ID) error {
-	if err := waitEvent(ctx, e, c, "frond alloc", id, "memo"); err != nil {
+// background waits until the instance is there. When waiting is over before, by a signal, nobody would know of the job: it is cancelled.
+func (o *allocCmd) background(ctx, waiting context.Context, e *env, c *client.Client, id jobspec.ID) error {
+	err := waitEvent(waiting, e, c, "frond alloc", id, "memo")
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		_, err = call(ctx, c, api.Raise, wire.Any, api.RaiseReq{IDs: []jobspec.ID{id}, Type: "cancel", Note: "interrupted by the user"})
+		return &exitError{1, cmp.Or(err, fmt.Errorf("interrupted; job %s is canceled", e.idText(id)))}
+	}
+	if err != nil {
 		return err
 	}
 	if !o.quiet {

@@ -20,6 +20,7 @@ import (
 const (
 	splitNodes = 16
 	splitMock  = 200000 // at most
+	splitReal  = 8000   // at least: what a leader needs a second, whatever runs, is to be seen for what it is
 	mockCores  = 64     // of a node
 	realCores  = 1
 )
@@ -43,12 +44,12 @@ type splitRun struct {
 
 // splitRows: one queue over trees of branches with the same number of brokers, measured, and what follows for more nodes than there are here.
 func splitRows(ctx context.Context, b *bench) ([]row, error) {
-	mock := min(b.mock, splitMock)
+	mock, real := min(b.mock, splitMock), max(b.jobs, splitReal)
 	var rows []row
 	runs := make(map[string]splitRun) // of mock jobs, by what rows call the tree
 	for _, load := range []splitLoad{
 		{"mock", mockCores, mock, api.SubmitItem{Spec: spec("0.001s", "true"), N: mock, Urgency: 16}},
-		{"real", realCores, b.jobs, api.SubmitItem{Spec: spec("", "true"), Env: 1, N: b.jobs, Urgency: 16}},
+		{"real", realCores, real, api.SubmitItem{Spec: spec("", "true"), Env: 1, N: real, Urgency: 16}},
 	} {
 		var flat splitRun
 		var rates, costs []row
@@ -288,5 +289,6 @@ func modelRows(runs map[string]splitRun) (rows []row) {
 var splitNote = fmt.Sprintf(`mock, real: measured, all on this host's cores: %d brokers, each with a node, and those that branches start on their nodes. A node has %d made-up
 cores, for real jobs %d. A leader's CPU is getrusage of its process during the run, its branches' leaders and its jobs not included.
 computed: no job was run. Jobs of %g s on nodes of %d cores, at most %d branches a leader. jobs/s = min(room on the nodes, leaders / CPU a job of
-each level); a leader has a core to itself. CPU a job is that of the mock runs above: flat, --split 4, --split 4x4 for 1, 2, 3 levels.
+each level); a leader has a core to itself. CPU a job is that of the mock runs above: flat, --split 4, --split 4x4 for 1, 2, 3 levels:
+those of leaders with branches are by the second (reports) rather than by the job, so that at higher rates than measured they are less.
 `, splitNodes, mockCores, realCores, modelJob, modelCores, modelWidth)

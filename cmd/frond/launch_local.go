@@ -147,14 +147,14 @@ func whyFailed(info *boot.Info, rank int) string {
 // failureFile is where a broker leaves the error with which it exits.
 func failureFile(info *boot.Info, rank int) string { return info.BrokerDir(rank) + "/failure" }
 
-// endOfFile returns at most n lines from the last 64 KiB of a file: those at its end, or from where a Go program says that it crashed.
+// endOfFile returns at most n lines from the last MiB of a file: those at its end, or from where a Go program says that it crashed.
 func endOfFile(path string, n int) []string {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	const tail = 64 << 10
+	const tail = 1 << 20
 	if fi, err := f.Stat(); err == nil && fi.Size() > tail {
 		f.Seek(-tail, io.SeekEnd)
 	}

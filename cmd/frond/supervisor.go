@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -398,7 +399,7 @@ func (s *supervisor) onExit(ev evExit) {
 
 // leaderDied brings the leader back, if its state is not lost with it.
 func (s *supervisor) leaderDied(ev evExit) {
-	how := fmt.Sprintf("the leader (broker 0, pid %d) died: %s", ev.pid, ev.how)
+	how := fmt.Sprintf("the leader (broker 0, pid %d) died: %s", ev.pid, s.how(ev))
 	switch {
 	case s.info.TempState:
 		s.fail(errors.New(how + "; its jobs are lost. With --statedir it would have been restarted"))
@@ -416,8 +417,16 @@ func (s *supervisor) leaderDied(ev evExit) {
 
 // brokerDied tells the leader at once, which need not wait for leases then.
 func (s *supervisor) brokerDied(ev evExit) {
-	s.say("broker %d (pid %d%s) died: %s; jobs that ran there run again elsewhere", ev.rank, ev.pid, ev.where, ev.how)
+	s.say("broker %d (pid %d%s) died: %s; jobs that ran there run again elsewhere", ev.rank, ev.pid, ev.where, s.how(ev))
 	go tellDead(s.clients, s.info, ev.rank, ev.pid)
+}
+
+// how says how a broker ended and, if it did so by itself and on this host, what its log says of that: the log goes with the run directory.
+func (s *supervisor) how(ev evExit) string {
+	if ev.where != "" || !strings.HasPrefix(ev.how, "exit code") {
+		return ev.how
+	}
+	return ev.how + ", " + whyFailed(s.info, ev.rank)
 }
 
 // onBrokerGone: the parent says that the task of a broker has ended.

@@ -251,9 +251,11 @@ func (s *Service) onBranchNotice(in any) {
 		for i, it := range in.Items {
 			ev.Items[i] = branch.TakeItem{Array: it.Array, N: it.N}
 		}
+		s.moves.taken++
 		s.step(ev)
 	case api.BranchForfeit:
 		delete(s.waiting, in.Branch)
+		s.moves.back++
 		s.step(job.Forfeited{Branch: in.Branch, Reason: in.Reason})
 	case api.BranchOrder:
 		s.onOrder(&in)
@@ -359,6 +361,9 @@ func (s *Service) onBranchTold(r *rpc.Request, req api.BranchReportReq) error {
 			return err
 		}
 		ev.Backs = append(ev.Backs, job.Back{Share: sh, Again: fromAgain(b.Again), Lost: b.Lost})
+	}
+	if len(ev.Backs) > 0 {
+		s.moves.back++
 	}
 	s.step(ev)
 	s.waiting[req.Branch] = req.Waiting

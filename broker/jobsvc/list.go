@@ -25,13 +25,14 @@ const pageSize = 1000
 // In a branch the list waits for what the branch was granted just now: that is in no list before it is durable, neither here nor at its parent.
 func (s *Service) onList(r *rpc.Request, req api.ListReq) error {
 	if !s.cfg.Branch {
-		return s.list(r, req)
+		return s.list(r, req, listTries)
 	}
-	s.whenDurable(func(*reactor.Out, error) { s.orFail(r, s.list(r, req)) })
+	s.whenDurable(func(*reactor.Out, error) { s.orFail(r, s.list(r, req, listTries)) })
 	return nil
 }
 
-func (s *Service) list(r *rpc.Request, req api.ListReq) error {
+// list puts a list together, up to so many times.
+func (s *Service) list(r *rpc.Request, req api.ListReq, tries int) error {
 	if len(req.IDs) > 0 {
 		return s.listIDs(r, req)
 	}
@@ -48,7 +49,11 @@ func (s *Service) list(r *rpc.Request, req api.ListReq) error {
 		}
 		jobs = append(jobs, s.listRunning(&req)...)
 	}
-	s.withHeld(&req, jobs, func(jobs []api.JobInfo) { s.listOn(r, req, jobs, limit) })
+	var again func()
+	if tries > 1 {
+		again = func() { s.orFail(r, s.list(r, req, tries-1)) }
+	}
+	s.withHeld(&req, jobs, again, func(jobs []api.JobInfo) { s.listOn(r, req, jobs, limit) })
 	return nil
 }
 
@@ -182,7 +187,7 @@ func endedAfter(el *job.ElementRow, at *api.ListAfter) bool {
 // listIDs answers for named jobs in the order given; an array stands for its elements.
 func (s *Service) listIDs(r *rpc.Request, req api.ListReq) error {
 	req.IDs = onceEach(req.IDs)
-	s.heldOf(&req, func(held map[jobspec.ID][]api.JobInfo) { s.listNamed(r, req, held) })
+	s.heldOf(&req, listTries, func(held map[jobspec.ID][]api.JobInfo) { s.listNamed(r, req, held) })
 	return nil
 }
 

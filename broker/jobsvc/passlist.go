@@ -48,11 +48,18 @@ func sortedInts[V any](m map[int]V) []int {
 	return keys
 }
 
+// moves counts how often elements went to branches, and came back. One that moves while a list is put together may be in none of its
+// parts: then these are asked for again.
+type moves struct{ taken, back uint64 }
+
+// listTries is how often a list is put together at most. Where work goes to branches all the time, one may miss what moved just then.
+const listTries = 8
+
 // statesActive are all states but that of the end.
 const statesActive = int(jobspec.StatesPending | jobspec.StatesRunning)
 
-// withHeld adds to a list of active jobs those that branches hold, in the list's order.
-func (s *Service) withHeld(req *api.ListReq, jobs []api.JobInfo, then func([]api.JobInfo)) {
+// withHeld adds to a list of active jobs those that branches hold, in the list's order. It calls again instead if some came back meanwhile.
+func (s *Service) withHeld(req *api.ListReq, jobs []api.JobInfo, again func(), then func([]api.JobInfo)) {
 	states := statesActive
 	if req.States != 0 || req.Results != 0 {
 		states = req.States & statesActive
@@ -66,7 +73,12 @@ func (s *Service) withHeld(req *api.ListReq, jobs []api.JobInfo, then func([]api
 	instead := func(to int) []api.JobInfo {
 		return s.unreached(to, func(j *api.JobInfo) bool { return states&j.State != 0 && (req.Name == "" || j.Name == req.Name) })
 	}
+	before := s.moves.back
 	s.listBranches(reqs, instead, func(held []api.JobInfo) {
+		if again != nil && s.moves.back != before {
+			again()
+			return
+		}
 		if held = s.stillHeld(held); len(held) > 0 {
 			jobs = inOrder(collapse(append(jobs, held...)))
 		}
@@ -184,8 +196,8 @@ func listKept(rd job.Reader, ids []jobspec.ID) (jobs []api.JobInfo) {
 	return jobs
 }
 
-// heldOf asks branches for what they hold of the ids of a listing.
-func (s *Service) heldOf(req *api.ListReq, then func(map[jobspec.ID][]api.JobInfo)) {
+// heldOf asks branches for what they hold of the ids of a listing, and again if something moved meanwhile, up to so many times.
+func (s *Service) heldOf(req *api.ListReq, tries int, then func(map[jobspec.ID][]api.JobInfo)) {
 	reqs := make(map[int]api.ListReq)
 	named := make(map[jobspec.ID]jobspec.ID) // an array's elements stand under the array's id, if that was asked for
 	for _, id := range req.IDs {
@@ -207,7 +219,12 @@ func (s *Service) heldOf(req *api.ListReq, then func(map[jobspec.ID][]api.JobInf
 			return slices.Contains(reqs[to].IDs, j.ID) || slices.Contains(reqs[to].IDs, j.Array)
 		})
 	}
+	before := s.moves
 	s.listBranches(reqs, instead, func(jobs []api.JobInfo) {
+		if tries > 1 && s.moves != before {
+			s.heldOf(req, tries-1, then)
+			return
+		}
 		held := make(map[jobspec.ID][]api.JobInfo)
 		for _, j := range s.stillHeld(jobs) {
 			id := j.ID

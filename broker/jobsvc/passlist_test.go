@@ -7,8 +7,10 @@ import (
 
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/reactor"
+	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/broker/store/mem"
 	"github.com/frond-hpc/frond/jobspec"
+	"github.com/frond-hpc/frond/overlay/wire"
 	"github.com/stretchr/testify/require"
 )
 
@@ -49,4 +51,34 @@ func TestABranchListsWhatItWasGrantedJustNow(t *testing.T) {
 	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
 		Items: []api.BranchItem{{Array: id, N: 3, Spec: 1, Elements: "0-2", Urgency: 16, Given: 16}}}})
 	require.Len(t, r.list(api.ListReq{}), 3)
+}
+
+// What a branch gives back while it is asked is in neither's list: they are asked again.
+func TestAListHasWhatComesBackMeanwhile(t *testing.T) {
+	for name, ask := range map[string]func(id jobspec.ID) api.ListReq{
+		"of all": func(jobspec.ID) api.ListReq { return api.ListReq{} },
+		"of ids": func(id jobspec.ID) api.ListReq { return api.ListReq{IDs: []jobspec.ID{id}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.sync()
+			r.in(api.BranchFits{Sizes: []api.BranchSize{{Nodes: 1, CoresOfNode: 4}}})
+			id := r.submit(3)
+			r.in(api.BranchTake{Branch: 0, Items: []api.BranchTakeItem{{Array: id, N: 3}}})
+			tag := r.request(api.List.Topic, ask(id))
+			c, _ := r.passed()
+			r.request(api.BranchTold.Topic, api.BranchReportReq{Branch: 0,
+				Backs: []api.BranchBack{{Share: api.BranchShare{Array: id, Elements: "0-2"}}}})
+			r.in(&rpc.Response{Key: c.Key, Err: wire.Errorf(wire.EndOfStream, "")})
+			var ids []jobspec.ID
+			for _, a := range r.answers[tag] {
+				if a.More {
+					for _, j := range a.Body.(api.ListRep).Jobs {
+						ids = append(ids, j.ID)
+					}
+				}
+			}
+			require.Equal(t, []jobspec.ID{id + 1, id + 2, id + 3}, ids)
+		})
+	}
 }

@@ -57,6 +57,7 @@ type Service struct {
 	waiting   map[int]int // elements that branches hold and that have not started, as they last told
 	delays    []delayed
 	unsent    unsent
+	moves     moves
 	isSplit   bool                        // there are branches
 	fits      func(*jobspec.Jobspec) bool // into one of the branches that there are, or were last
 	stopping  bool

@@ -232,9 +232,10 @@ type (
 	}
 	// BranchJob is one.
 	BranchJob struct {
-		ID    jobspec.ID `msgpack:"id"`
-		Name  string     `msgpack:"name"`
-		Nodes int        `msgpack:"nodes"`
+		ID      jobspec.ID `msgpack:"id"`
+		Name    string     `msgpack:"name"`
+		Nodes   int        `msgpack:"nodes"`
+		Waiting bool       `msgpack:"waiting,omitempty"` // it has none yet
 	}
 	// BranchUnfitRep has the number.
 	BranchUnfitRep struct {

@@ -37,7 +37,7 @@ type Service struct {
 
 // New makes the service.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link), split: splitter{nodes: make(map[int]api.BranchSize), lost: make(map[int]*lostBranch)}}
+	s := &Service{cfg: cfg, bal: branch.NewBalance(), links: make(map[int]*link), split: splitter{nodes: make(map[int]api.BranchSize), down: make(map[int]bool), lost: make(map[int]*lostBranch)}}
 	if cfg.Up != nil {
 		s.up = &uplink{cfg: *cfg.Up, asks: make(map[uint64]bool), nodes: make(map[int]int)}
 	}
@@ -80,6 +80,7 @@ func (s *Service) Handle(now time.Time, in any, out *reactor.Out) {
 	s.endEmpty()
 	s.askBack()
 	s.remake()
+	s.short()
 	s.wake()
 	s.out = nil
 }
@@ -212,7 +213,7 @@ func (s *Service) wake() {
 	if s.up != nil && !s.up.retry.IsZero() && (at.IsZero() || s.up.retry.Before(at)) {
 		at = s.up.retry
 	}
-	s.out.Wake(earliest(earliest(at, s.split.poll), earliest(s.tooLate(), s.split.remakeAt())))
+	s.out.Wake(earliest(earliest(at, s.split.poll), earliest(s.tooLate(), earliest(s.split.shortAt, s.split.remakeAt()))))
 }
 
 // Check returns the first broken invariant, for tests.

@@ -32,6 +32,7 @@ type Make struct {
 type splitter struct {
 	widths []int
 	nodes  map[int]api.BranchSize // by index: one node each
+	down   map[int]bool           // of these, those that are offline or drained
 	ending bool                   // branches are being done away with
 	known  bool                   // those of the leader before have been taken over
 	asked  []func()               // what waits for that
@@ -41,6 +42,8 @@ type splitter struct {
 	poll   time.Time              // when that is asked next
 	within float64                // seconds that a branch has to come up
 	lost   map[int]*lostBranch
+	// When branches that wait for nodes are ended, as there are too few; zero = there are enough.
+	shortAt time.Time
 }
 
 // lostBranch is one that has ended while the instance is split. Its nodes are the parent's again.
@@ -86,6 +89,7 @@ func (s *Service) nodesKnown(n api.NodesChanged) {
 	for _, i := range n.Remove {
 		delete(s.split.nodes, i)
 	}
+	s.nodesUp(&n)
 	s.madeAtStart()
 	if len(s.links) > 0 && !s.split.ending && s.leastNode() != s.split.least {
 		s.tellFits()
@@ -240,12 +244,13 @@ func (s *Service) makeBranches(widths []int) error {
 	if len(s.cfg.Make.Command) == 0 {
 		return wire.Errorf(wire.Invalid, "this instance cannot make branches")
 	}
-	if err := CheckWidths(widths, len(s.split.nodes)); err != nil {
+	all := s.available()
+	if err := CheckWidths(widths, all); err != nil {
 		return wire.Errorf(wire.Invalid, "%v", err)
 	}
 	s.split.widths, s.split.back, s.split.poll = widths, nil, time.Time{}
 	clear(s.split.lost)
-	n, rest := len(s.split.nodes)/widths[0], len(s.split.nodes)%widths[0]
+	n, rest := all/widths[0], all%widths[0]
 	for i := range widths[0] {
 		nodes := n
 		if i < rest {
@@ -266,18 +271,6 @@ func (s *Service) newBranch(i, nodes int) *link {
 	}
 	s.links[i] = l
 	return l
-}
-
-// remake makes lost branches again whose time it is.
-func (s *Service) remake() {
-	for _, i := range sortedKeys(s.split.lost) {
-		if lost := s.split.lost[i]; !s.split.ending && !lost.at.IsZero() && !lost.at.After(s.now) {
-			delete(s.split.lost, i)
-			l := s.newBranch(i, lost.nodes)
-			l.tries = lost.tries
-			s.submit(l, s.split.widths[1:])
-		}
-	}
 }
 
 // risen: the leader of a branch is there; it has to say hello in time.

@@ -27,6 +27,7 @@ type rig struct {
 	ended   []jobspec.ID // jobs that were cancelled
 	notices []any        // to "job"
 	wake    time.Time
+	pending map[jobspec.ID]bool // jobs that wait for their nodes
 }
 
 func newRig(t *testing.T) *rig {
@@ -76,7 +77,11 @@ func (r *rig) called(c reactor.Call) {
 		reply(api.BranchHeldRep{})
 	default:
 		if c.Topic == api.BranchJobs.Topic {
-			reply(api.BranchJobsRep{})
+			var rep api.BranchJobsRep
+			for id, waiting := range r.pending {
+				rep.Jobs = append(rep.Jobs, api.BranchJob{ID: id, Waiting: waiting})
+			}
+			reply(rep)
 		}
 	}
 }
@@ -226,4 +231,51 @@ func TestWhenAllBranchesAreLostTheInstanceIsNotSplit(t *testing.T) {
 	require.Empty(t, r.status().Widths)
 	require.Nil(t, r.split(api.BranchSplitReq{Widths: []int{2}}))
 	require.Equal(t, "starting starting", r.states())
+}
+
+func nodesOf(spec string) string {
+	_, rest, _ := strings.Cut(spec, `"resources":[{"count":`)
+	n, _, _ := strings.Cut(rest, ",")
+	return n
+}
+
+func TestABranchOfMoreNodesThanThereAreIsMadeAgainSmaller(t *testing.T) {
+	r := newRig(t)
+	require.Nil(t, r.split(api.BranchSplitReq{Widths: []int{2}}))
+	r.online(0, 1)
+	r.pending = map[jobspec.ID]bool{1: false, 2: true}
+	r.in(api.NodesChanged{Down: []int{3}})
+	r.pass(comeUp * time.Second / 2)
+	r.in(api.NodesChanged{Up: []int{3}})
+	r.pass(comeUp * time.Second)
+	require.Empty(t, r.ended, "it came back")
+	r.in(api.NodesChanged{Down: []int{3}})
+	r.pass((comeUp + 1) * time.Second)
+	require.Equal(t, []jobspec.ID{2}, r.ended, "not the one that runs")
+	r.end(2, "type=cancel")
+	r.pass(minPause + time.Second)
+	require.Len(t, r.specs, 3)
+	require.Equal(t, "1", nodesOf(r.specs[2]))
+
+	r.end(3, "")
+	r.in(api.NodesChanged{Down: []int{2}})
+	r.pass(2 * minPause)
+	require.Len(t, r.specs, 3, "there is no node for it")
+	r.in(api.NodesChanged{Up: []int{2}})
+	r.pass(8 * minPause)
+	require.Len(t, r.specs, 4)
+}
+
+func TestAnInstanceWithTooFewNodesForItsOnlyBranchIsNotSplit(t *testing.T) {
+	r := newRig(t)
+	r.in(api.NodesChanged{Down: []int{0}})
+	require.ErrorContains(t, r.split(api.BranchSplitReq{Widths: []int{4}}), "more branches than nodes; there are 3")
+	require.Nil(t, r.split(api.BranchSplitReq{Widths: []int{1}}))
+	require.Equal(t, "3", nodesOf(r.specs[0]), "none on what is drained or offline")
+	r.pending = map[jobspec.ID]bool{1: true}
+	r.in(api.NodesChanged{Remove: []int{1}})
+	r.pass((comeUp + 1) * time.Second)
+	require.Equal(t, []jobspec.ID{1}, r.ended)
+	r.end(1, "type=cancel")
+	require.Equal(t, api.BranchFits{}, r.notices[len(r.notices)-1], "the queue goes on without")
 }

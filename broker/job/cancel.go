@@ -145,6 +145,9 @@ func (m *Machine) endSpan(a *array, s Span, exc Exception) {
 	if a.exc == "" {
 		a.own().exc = "type=" + exc.Type + " " + exc.Note
 	}
+	if res == jobspec.ResultFailed { // as the next leader counts it
+		m.failed(a, n)
+	}
 	m.endRange(a, s, ending{result: res, status: -1, exc: &exc, time: m.now}, log.buf)
 }
 

@@ -124,6 +124,22 @@ func TestAfterCorrGoesElementByElement(t *testing.T) {
 	require.Equal(t, 1, s.allocate(next).Starts[0].Runs[0].Index)
 }
 
+func TestElementsThatCanNeverRunCountAsFailed(t *testing.T) {
+	s := newStage(t)
+	first, _ := s.submit(3, nil)
+	j := &jobspec.Jobspec{Command: []string{"x"}, Name: "x", Request: jobspec.Request{Slots: 1, Cores: 1}, TaskCount: jobspec.TaskCount{PerSlot: 1},
+		Dependencies: []jobspec.Dependency{{Scheme: "aftercorr", Value: "f1"}}, Array: jobspec.ArrayOptions{MaxFails: 2}}
+	next := s.step(Submitted{Items: []Item{{Spec: &Spec{ID: 2, Job: j}, N: 3, Urgency: 16, Depends: []DependTarget{{Array: first, N: 3}}}}}).IDs[0]
+	var keys []RunKey
+	for range 3 {
+		keys = append(keys, s.allocate(first).Starts[0].Runs[0].Key)
+	}
+	require.Empty(t, s.end(keys[0], 256).Done)
+	a := s.end(keys[1], 256)
+	require.Len(t, a.Spans, 2)
+	require.Equal(t, [2]any{Target{next, 2, 2}, jobspec.ResultCanceled}, [2]any{a.Spans[1].Target, a.Spans[1].Result})
+}
+
 func TestADependencyOnElementsCountsTheseAlone(t *testing.T) {
 	s := newStage(t)
 	first, _ := s.submit(4, nil)

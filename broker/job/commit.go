@@ -33,7 +33,7 @@ func (m *Machine) onCommitted() {
 		}
 		r.arr.countResult(r.end.result, n)
 		m.countEnd(r.arr, r.end.result, n)
-		m.out.Spans = append(m.out.Spans, EndedSpan{Target{r.arr.id, r.span.Lo, r.span.Hi}, r.end.result, r.end.status, r.end.exc, r.end.ran, r.end.time})
+		m.out.Spans = append(m.out.Spans, EndedSpan{Target{r.arr.id, r.span.Lo, r.span.Hi}, r.arr.n, r.end.result, r.end.status, r.end.exc, r.end.ran, r.end.time})
 		m.soon(r.arr, HasteEach)
 		m.maybeDone(r.arr)
 	}

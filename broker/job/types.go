@@ -349,6 +349,7 @@ type (
 	// EndedSpan is elements that ended alike.
 	EndedSpan struct {
 		Target
+		N      int // elements of the array; the only one of one has the array's id
 		Result jobspec.Result
 		Status int
 		Exc    *Exception

@@ -297,7 +297,7 @@ func (s *Service) onBranchJobs(r *rpc.Request, _ api.Empty) error {
 	rep := api.BranchJobsRep{Holders: s.m.Holders()}
 	for _, id := range s.m.System() {
 		if row, spec, _, ok := s.m.Row(id); ok {
-			rep.Jobs = append(rep.Jobs, api.BranchJob{ID: id, Name: row.Name, Nodes: spec.Job.Request.Nodes})
+			rep.Jobs = append(rep.Jobs, api.BranchJob{ID: id, Name: row.Name, Nodes: spec.Job.Request.Nodes, Waiting: s.m.Asked(id) > 0})
 		}
 	}
 	s.out.Reply(r, rep)

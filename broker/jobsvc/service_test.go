@@ -318,6 +318,20 @@ func TestAnArrayIsOneGroupRunsAndIsListed(t *testing.T) {
 	require.Equal(t, "unknown job id", r.answers[again][1].Body.(api.WaitRep).Err)
 }
 
+func TestTheEndOfAJobIsNotThatOfTheNext(t *testing.T) {
+	r := newRig(t)
+	r.sync()
+	ids := reply[api.SubmitRep](r, r.request(api.Submit.Topic, api.SubmitReq{Items: []api.SubmitItem{{Spec: []byte(trueSpec), N: 1, Urgency: 16},
+		{Spec: []byte(trueSpec), N: 1, Urgency: 16}}})).IDs
+	require.Equal(t, ids[0]+1, ids[1], "as if it were an element of the first")
+	wait := r.request(api.Wait.Topic, api.WaitReq{IDs: ids[1:]})
+	r.request(api.Raise.Topic, api.RaiseReq{IDs: ids[:1], Type: "cancel"})
+	require.Len(t, r.list(api.ListReq{Results: int(jobspec.ResultCanceled)}), 1)
+	require.Empty(t, r.answers[wait])
+	r.end(r.run(ids[1], 1, 1), 0)
+	require.Equal(t, 1, r.answers[wait][0].Body.(api.WaitRep).Completed)
+}
+
 func TestStoredOutputComesInPiecesAsFastAsItPasses(t *testing.T) {
 	r := newRig(t)
 	r.sync()

@@ -288,7 +288,7 @@ func (s *Service) tell(a *job.Actions) {
 func (s *Service) spansToWaits(spans []job.EndedSpan) {
 	for _, sp := range spans {
 		for id := range s.watch.byID {
-			if i := int(int64(id) - int64(sp.Array) - 1); id > sp.Array && i >= sp.Lo && i <= sp.Hi {
+			if hasElement(&sp, id) { // that of a job is told by its end
 				st := job.ArrayState{ID: id, N: 1, MaxStatus: max(sp.Status, 0)}
 				countInto(&st, sp.Result)
 				s.tellDone(id, arrayRep(&st, true))
@@ -297,11 +297,17 @@ func (s *Service) spansToWaits(spans []job.EndedSpan) {
 	}
 }
 
+// hasElement tells whether id is one of the elements, of an array: behind the id of a single job comes another one's.
+func hasElement(sp *job.EndedSpan, id jobspec.ID) bool {
+	i := int(int64(id) - int64(sp.Array) - 1)
+	return sp.N > 1 && i >= sp.Lo && i <= sp.Hi
+}
+
 // spansToAttaches tells those who watch elements that ended before they began.
 func (s *Service) spansToAttaches(spans []job.EndedSpan) {
 	for _, sp := range spans {
 		for id := range s.watch.byElem {
-			if i := int(int64(id) - int64(sp.Array) - 1); i >= sp.Lo && i <= sp.Hi || id == sp.Array {
+			if id == sp.Array || hasElement(&sp, id) {
 				s.touched(id)
 			}
 		}

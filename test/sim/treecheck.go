@@ -300,7 +300,10 @@ func (w *tree) know(row *job.ArrayRow) {
 }
 
 // reload notes what had become durable without a word when the top's leader died.
-func (w *tree) reload(in *inst) {
+func (w *tree) reload(in *inst, l *job.Loaded) {
+	for i := range l.Arrays {
+		w.know(&l.Arrays[i].ArrayRow)
+	}
 	w.rows(w.states[in.path], func(row *job.ArrayRow, e *job.ElementRow) {
 		w.know(row)
 		if w.fates[e.ID].result == 0 {

@@ -178,7 +178,7 @@ func (in *inst) leaderServices(cfg *overlay.Config) []reactor.Service {
 	if in.parent != nil {
 		bc.Up = &branchsvc.Uplink{Branch: in.index, Path: in.name, Key: in.ref.Job.String(), Nodes: len(in.seats)}
 	} else {
-		w.reload(in)
+		w.reload(in, loaded)
 	}
 	in.jobs, in.branch = jobs, branchsvc.New(bc)
 	return []reactor.Service{jobs, in.branch, schedsvc.New(schedsvc.Config{}), resourcesvc.New(resourcesvc.Config{})}

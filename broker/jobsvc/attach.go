@@ -58,7 +58,15 @@ func (s *Service) onAttach(r *rpc.Request, req api.AttachReq) error {
 		s.watch.dropAttach(x)
 		return wire.Errorf(wire.NotFound, "%v is an array of %d; name one element of it", req.ID, n)
 	}
-	s.startAttach(x)
+	if !s.cfg.Branch {
+		s.startAttach(x)
+		return nil
+	}
+	s.whenDurable(func(*reactor.Out, error) { // what a branch was granted just now nobody finds before
+		if s.attached(x) {
+			s.startAttach(x)
+		}
+	})
 	return nil
 }
 
@@ -71,11 +79,7 @@ func (s *Service) startAttach(x *attach) {
 		if s.watch.attaches[x.req.Key()] == x {
 			s.attachHere(x)
 		}
-	}, func(to int) {
-		if s.watch.attaches[x.req.Key()] == x {
-			s.passAttach(x, to)
-		}
-	})
+	}, func(to int) { s.passAttachSent(x, to) })
 }
 
 func (s *Service) attachHere(x *attach) {

@@ -123,6 +123,15 @@ func (s *Service) orFail(r *rpc.Request, err error) {
 	}
 }
 
+// passAttachSent is passAttach behind the grant with which the branch gets the element: before, it does not know it.
+func (s *Service) passAttachSent(x *attach, to int) {
+	s.whenSent(func() {
+		if s.attached(x) {
+			s.passAttach(x, to)
+		}
+	})
+}
+
 // passAttach streams what a branch has of an element. When the branch cannot be reached, or has it no more, and the client wants to go on,
 // it is looked for again.
 func (s *Service) passAttach(x *attach, to int) {
@@ -220,7 +229,7 @@ func (s *Service) passAttached(g *job.Granted) {
 			}
 			for x := range s.watch.byElem[id] {
 				s.watch.leave(x)
-				s.passAttach(x, g.Branch)
+				s.passAttachSent(x, g.Branch)
 			}
 		}
 	}

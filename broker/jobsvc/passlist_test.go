@@ -82,3 +82,21 @@ func TestAListHasWhatComesBackMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// In a branch whoever asks for what was granted just now waits until it is there, and is not told that it is unknown.
+func TestABranchAttachesToWhatItWasGrantedJustNow(t *testing.T) {
+	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
+	r.branch = true
+	r.boot()
+	id := jobspec.ID(1 << 20)
+	r.in(api.BranchOrder{Session: 1, Path: "0"})
+	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
+		Items: []api.BranchItem{{Array: id, N: 1, Spec: 1, Elements: "0", Urgency: 16, Given: 16}}}})
+	r.tag++
+	r.handle(r.asRequest(api.Attach.Topic, api.AttachReq{ID: id, Follow: true, Events: true}))
+	require.Empty(t, r.answers[r.tag])
+	r.settle()
+	require.NotEmpty(t, r.answers[r.tag])
+	require.Nil(t, r.answers[r.tag][0].Err)
+	require.NotEmpty(t, r.answers[r.tag][0].Body.(api.AttachRep).Events)
+}

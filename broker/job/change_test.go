@@ -124,6 +124,28 @@ func TestAfterCorrGoesElementByElement(t *testing.T) {
 	require.Equal(t, 1, s.allocate(next).Starts[0].Runs[0].Index)
 }
 
+func TestAJobOfWhichAPartIsLostIsNotCompleted(t *testing.T) {
+	s := newStage(t)
+	s.step(NodesKnown{[]resource.Node{{Index: 1, Name: "n1", Broker: 1, Cores: resource.MaskRange(0, 3)}}})
+	s.step(MemberChanged{Row: MemberRow{Rank: 1, UUID: "v", State: "online"}})
+	s.step(Synced{Rank: 1, UUID: "v", Session: 1})
+	j := &jobspec.Jobspec{Command: []string{"x"}, Name: "x", Request: jobspec.Request{Nodes: 2, Slots: 2, Cores: 1}, TaskCount: jobspec.TaskCount{PerSlot: 1},
+		Shell: jobspec.ShellOptions{ExitTimeout: -1}}
+	id := s.step(Submitted{Items: []Item{{Spec: &Spec{ID: 2, Job: j}, N: 1, Urgency: 16}}}).IDs[0]
+	res := &resource.Alloc{}
+	for i := range 2 {
+		res.Nodes = append(res.Nodes, resource.NodeAlloc{Node: i, Cores: resource.MaskRange(0, 0), Slots: 1})
+	}
+	a := s.step(Allocated{[]Allocation{{ID: 1, Array: id, Alloc: res}}})
+	require.Len(t, a.Starts, 2)
+	require.Empty(t, s.end(a.Starts[0].Runs[0].Key, 0).Ended)
+	s.step(Raised{Targets: []Target{{id, 0, 0}}, Exc: Exception{Type: "cancel"}})
+	a = s.step(MemberChanged{Row: MemberRow{Rank: 1, UUID: "v", State: "dead"}})
+	require.Len(t, a.Ended, 1)
+	require.Equal(t, jobspec.ResultCanceled, a.Ended[0].Result)
+	require.Equal(t, -1, a.Ended[0].Status)
+}
+
 func TestElementsThatCanNeverRunCountAsFailed(t *testing.T) {
 	s := newStage(t)
 	first, _ := s.submit(3, nil)

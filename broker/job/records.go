@@ -196,6 +196,9 @@ func (m *Machine) conclude(e *elem, t float64) bool {
 	case m.mayRetry(e):
 		m.retryFailed(e, t)
 	case e.lost == "" || e.fatal():
+		if e.status == 0 && e.incomplete() {
+			e.status = -1
+		}
 		m.finish(e, t)
 	case m.rerun(e.arr) || !e.ran:
 		m.retryLost(e, t)
@@ -205,6 +208,16 @@ func (m *Machine) conclude(e *elem, t float64) bool {
 		m.finish(e, t)
 	}
 	return true
+}
+
+// incomplete tells whether a part of an attempt that is over was lost, or never sent: that the others did well does not make it complete.
+func (e *elem) incomplete() bool {
+	for i := range e.parts {
+		if p := &e.parts[i]; !p.sent && !e.follows(p) {
+			return true
+		}
+	}
+	return e.lost != ""
 }
 
 func (m *Machine) freeAllocs(e *elem) {

@@ -150,18 +150,22 @@ func (s *Service) reportNow() {
 }
 
 // answerList tells what of the parent's list is not held here: what has ended, as the store has it, and what never arrived. What ended
-// and has not been told yet is told before.
+// and has not been told yet is told before. The store is asked behind what is being written: an end that is known and not durable yet would be in
+// neither, and what ended would be lost.
 func (s *Service) answerList(missing []branch.Share) {
 	first := s.tenure.up.take()
 	first.First = true
 	session := s.tenure.session
-	s.query(func(rd job.Reader) (any, error) { return first, lookFor(rd, missing, &first) }, func(_ any, err error) {
+	answer := func(_ any, err error) {
 		if err != nil {
 			s.out.Log("error", "the state directory cannot tell what has ended: the parent is not answered", "err", err)
 			return
 		}
 		first.Session, first.Waiting = session, s.countsRep().Pending
 		s.out.Notify("branch", api.BranchUp{Report: first})
+	}
+	s.whenDurable(func(*reactor.Out, error) {
+		s.query(func(rd job.Reader) (any, error) { return first, lookFor(rd, missing, &first) }, answer)
 	})
 }
 

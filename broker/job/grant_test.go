@@ -215,3 +215,35 @@ func TestADependencyMakesABranchHurry(t *testing.T) {
 		require.Equal(t, want, on(id, scheme), scheme)
 	}
 }
+
+// A branch that was told of elements and lost their parameters with its leader cannot give them to a branch of its own: the parent has them
+// again. What else was in the grant is pending here.
+func TestAGrantWithoutParametersGoesBack(t *testing.T) {
+	p := newPair(t)
+	id, other := p.submit(6), p.submit(2)
+	p.step(p.top, Take{Branch: 0, Items: []branch.TakeItem{{Array: id, N: 6}, {Array: other, N: 2}}})
+	var granted []Granted
+	below := func(ev any) {
+		for acts := []*Actions{p.leaf.Step(p.now, ev)}; ; acts = []*Actions{p.leaf.Step(p.now, Committed{})} {
+			require.NoError(t, p.leaf.Check(), "after %T", ev)
+			granted = append(granted, acts[0].Granted...)
+			for _, b := range acts[0].GaveBack {
+				p.up.Backs = append(p.up.Backs, Back{Share: b.Share, Lost: b.Lost})
+			}
+			if !p.leaf.Dirty() {
+				return
+			}
+			p.leaf.TakeTxn()
+		}
+	}
+	below(Split{Fits: func(*jobspec.Jobspec) bool { return true }})
+	below(Take{Branch: 1, Items: []branch.TakeItem{{Array: id, N: 4}, {Array: other, N: 1}}})
+	require.Len(t, granted, 1)
+	below(Unequipped{Num: granted[0].Num, Items: []UnequippedItem{{Array: id, Tried: idset.Of(1)}}})
+	require.Empty(t, p.leaf.Holders())
+	require.Equal(t, []Back{{Share: branch.Share{Array: id, Elements: idset.Of(0, 2, 3)}},
+		{Share: branch.Share{Array: id, Elements: idset.Of(1)}, Lost: true}}, p.up.Backs)
+	require.Equal(t, 4, p.leaf.Totals().Pending, "two of the one, two of the other")
+	p.tell()
+	require.Equal(t, 4, p.top.Totals().Pending)
+}

@@ -176,6 +176,8 @@ func (m *Machine) Step(now time.Time, ev any) *Actions {
 		m.onReceived(ev)
 	case Set:
 		m.onSet(ev)
+	case Unequipped:
+		m.onUnequipped(ev)
 	case TakeBack:
 		m.onTakeBack(ev)
 	case Listed:

@@ -37,8 +37,21 @@ type (
 		Urgency int
 		Limit   float64
 	}
-	// GaveBack is elements that are the parent's again.
-	GaveBack struct{ branch.Share }
+	// Unequipped: a grant cannot be sent, as the store does not have the parameters of all elements of these.
+	Unequipped struct {
+		Num   uint64
+		Items []UnequippedItem
+	}
+	// UnequippedItem is an array of such a grant, and which of its elements may have run.
+	UnequippedItem struct {
+		Array jobspec.ID
+		Tried idset.Set
+	}
+	// GaveBack is elements that are the parent's again. Lost: they may have run.
+	GaveBack struct {
+		branch.Share
+		Lost bool
+	}
 	// Began is elements that have started.
 	Began struct {
 		Array  jobspec.ID
@@ -190,7 +203,7 @@ func (m *Machine) giveBack(a *array, cores int) int {
 		return 0
 	}
 	m.disown(a, set)
-	m.out.GaveBack = append(m.out.GaveBack, GaveBack{branch.Share{Array: a.id, Elements: set}})
+	m.out.GaveBack = append(m.out.GaveBack, GaveBack{Share: branch.Share{Array: a.id, Elements: set}})
 	m.maybeDone(a)
 	return set.Len() * each
 }
@@ -337,9 +350,35 @@ func (m *Machine) yield(e *elem) {
 	m.totals.Running--
 	x := a.own()
 	x.foreign.Add(e.idx)
-	m.out.GaveBack = append(m.out.GaveBack, GaveBack{branch.Share{Array: a.id, Elements: idset.Of(e.idx)}})
+	m.out.GaveBack = append(m.out.GaveBack, GaveBack{Share: branch.Share{Array: a.id, Elements: idset.Of(e.idx)}})
 	m.adjust(a)
 	m.maybeDone(a)
+}
+
+// onUnequipped takes back a grant that was not sent. Elements whose parameters are not here are the parent's, as with yield.
+func (m *Machine) onUnequipped(ev Unequipped) {
+	to, rest := m.ledger.Rest(ev.Num)
+	for _, s := range rest {
+		i := slices.IndexFunc(ev.Items, func(it UnequippedItem) bool { return it.Array == s.Array })
+		a := m.arrays[s.Array]
+		if i < 0 || a == nil || !m.cfg.Branch {
+			m.onBack(to, &Back{Share: s, Lost: true})
+			continue
+		}
+		m.settleHeld(to, s, false)
+		m.hold(a, -s.Elements.Len())
+		m.disown(a, s.Elements)
+		for _, lost := range []bool{false, true} {
+			part := s.Elements.Minus(ev.Items[i].Tried)
+			if lost {
+				part = s.Elements.Intersect(ev.Items[i].Tried)
+			}
+			if !part.Empty() {
+				m.out.GaveBack = append(m.out.GaveBack, GaveBack{branch.Share{Array: a.id, Elements: part}, lost})
+			}
+		}
+		m.maybeDone(a)
+	}
 }
 
 // tellParent notes that an element has started, if the parent wants to hear of it.

@@ -131,13 +131,20 @@ func (s *Service) grant(g *job.Granted) {
 		return
 	}
 	s.unsent.reading = append(s.unsent.reading, g.Num)
-	s.query(func(rd job.Reader) (any, error) { return n, addParams(rd, &n, sets) }, func(v any, err error) {
+	given := *g
+	s.query(func(rd job.Reader) (any, error) { return addParams(rd, &n, sets) }, func(v any, err error) {
 		defer s.wasSent(n.Num)
-		if err != nil { // it is not sent: the branch says of it that it never arrived
+		lacking, _ := v.([]int)
+		switch {
+		case err != nil: // it is not sent: the branch says of it that it never arrived
 			s.out.Log("error", "parameters of elements for a branch cannot be read", "branch", n.Branch, "err", err)
-			return
+		case len(lacking) > 0 && s.cfg.Branch:
+			s.step(unequipped(&given, lacking))
+		case len(lacking) > 0:
+			s.out.Log("error", "the store lacks parameters of elements for a branch", "branch", n.Branch, "array", given.Items[lacking[0]].Row.ID)
+		default:
+			s.sendGrant(&n)
 		}
-		s.sendGrant(&n)
 	})
 }
 
@@ -199,23 +206,38 @@ type paramsOf struct {
 	elements idset.Set
 }
 
-// addParams puts the chunks of parameters into a grant.
-func addParams(rd job.Reader, n *api.BranchGrant, sets []paramsOf) error {
+// unequipped is a grant of which some items lack parameters: an earlier leader of this branch was told of them, and its state was not.
+func unequipped(g *job.Granted, lacking []int) job.Unequipped {
+	ev := job.Unequipped{Num: g.Num}
+	for _, i := range lacking {
+		it := job.UnequippedItem{Array: g.Items[i].Row.ID, Tried: g.Items[i].Tried.Clone()}
+		for _, a := range g.Items[i].Again {
+			it.Tried.Add(a.Index)
+		}
+		ev.Items = append(ev.Items, it)
+	}
+	return ev
+}
+
+// addParams puts the chunks of parameters into a grant. It returns the items for whose elements the store does not have them all.
+func addParams(rd job.Reader, n *api.BranchGrant, sets []paramsOf) (lacking []int, err error) {
+items:
 	for _, p := range sets {
 		for left := p.elements; !left.Empty(); {
 			row, ok, err := rd.Params(p.set, left.Min())
-			if err == nil && !ok {
-				err = wire.Errorf(wire.Internal, "the store has no parameters of element %d", left.Min())
-			}
 			if err != nil {
-				return err
+				return nil, err
+			}
+			if !ok {
+				lacking = append(lacking, p.item)
+				continue items
 			}
 			it := &n.Items[p.item]
 			it.Params = append(it.Params, api.BranchParams{First: row.First, N: row.N, Data: row.Data})
 			left.RemoveRange(0, row.First+row.N-1)
 		}
 	}
-	return nil
+	return lacking, nil
 }
 
 func toAgain(list []job.Again) []api.BranchAgain {

@@ -76,7 +76,7 @@ func (s *Service) toParent(a *job.Actions) {
 	if len(a.GaveBack) > 0 {
 		rep := t.up.take()
 		for _, g := range a.GaveBack {
-			rep.Backs = append(rep.Backs, api.BranchBack{Share: share(g.Share)})
+			rep.Backs = append(rep.Backs, api.BranchBack{Share: share(g.Share), Lost: g.Lost})
 			s.moved(&g)
 		}
 		s.report(rep)

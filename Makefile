@@ -88,6 +88,10 @@ million: ## run 1,000,000 mock elements over 4x4 branches and find each once in 
 sim: bin/.deps ## simulate whole instances with faults: SEEDS=n of them from SEED=n on
 	SEEDS=$(SEEDS) GOGC=300 GOMEMLIMIT=8GiB go test ./test/sim -run TestSeeds -count=1 -timeout 60m -v
 
+.PHONY: sim-trees
+sim-trees: bin/.deps ## simulate trees of branches with faults: SEEDS=n of them from SEED=n on
+	TREES=$(SEEDS) GOGC=300 go test ./test/sim -run TestTrees -count=1 -timeout 60m -v
+
 # VERSION is in the binary and in the names of the files. Compiler and sources are kept in dist/cache.
 .PHONY: dist
 dist: man ## release tarballs in dist/, for ARCHS="amd64 arm64": one binary that needs glibc 2.17 and nothing else

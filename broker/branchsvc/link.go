@@ -2,6 +2,7 @@ package branchsvc
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -90,7 +91,7 @@ func (s *Service) hangUp(l *link, why *wire.Error) {
 func (s *Service) gone(l *link) {
 	l.req, l.listed, l.ready = nil, false, false
 	s.bal.Part(l.branch)
-	for _, id := range sortedKeys(l.asks) {
+	for _, id := range slices.Sorted(maps.Keys(l.asks)) {
 		s.out.Fail(l.asks[id], wire.Errorf(wire.Lost, "the connection with branch %d, which has it, ended before it answered", l.branch))
 	}
 	clear(l.asks)
@@ -206,7 +207,7 @@ func (s *Service) answer(a *api.BranchAnswerReq) {
 
 // canceled: a branch's stream is gone, or the client that asked.
 func (s *Service) canceled(k rpc.RequestKey) {
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		l := s.links[i]
 		if l.req != nil && l.req.Key() == k {
 			s.gone(l)
@@ -234,7 +235,7 @@ func (s *Service) forfeit(f api.BranchForfeit) {
 
 func (s *Service) status() api.BranchStatusRep {
 	rep := api.BranchStatusRep{Widths: s.split.widths, Branches: []api.BranchInfo{}}
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		l := s.links[i]
 		b := api.BranchInfo{Branch: i, State: "starting", Cores: l.cores, Held: s.bal.Load(i), Job: l.job}
 		switch {
@@ -248,19 +249,10 @@ func (s *Service) status() api.BranchStatusRep {
 		b.Nodes = strconv.Itoa(l.nodes)
 		rep.Branches = append(rep.Branches, b)
 	}
-	for _, i := range sortedKeys(s.split.lost) {
+	for _, i := range slices.Sorted(maps.Keys(s.split.lost)) {
 		l := s.split.lost[i]
 		rep.Branches = append(rep.Branches, api.BranchInfo{Branch: i, State: "failed", Nodes: strconv.Itoa(l.nodes), Job: l.job, Note: l.why})
 	}
 	slices.SortFunc(rep.Branches, func(a, b api.BranchInfo) int { return cmp.Compare(a.Branch, b.Branch) })
 	return rep
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -1,6 +1,8 @@
 package branchsvc
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -57,7 +59,7 @@ func (s *Service) endWaiting() {
 			s.out.Log("error", "job does not tell which branches wait for nodes", "err", err)
 			return
 		}
-		for _, i := range sortedKeys(s.links) {
+		for _, i := range slices.Sorted(maps.Keys(s.links)) {
 			for _, j := range rep.Jobs {
 				if l := s.links[i]; l.job == j.ID && j.Waiting && !l.told && s.planned() > s.available() {
 					s.endJob(l, "it waits for nodes, and there are fewer than before")
@@ -69,14 +71,14 @@ func (s *Service) endWaiting() {
 
 // remake makes lost branches again whose time it is, with as many nodes as are there.
 func (s *Service) remake() {
-	for _, i := range sortedKeys(s.split.lost) {
+	for _, i := range slices.Sorted(maps.Keys(s.split.lost)) {
 		lost := s.split.lost[i]
 		if s.split.ending || lost.at.IsZero() || lost.at.After(s.now) {
 			continue
 		}
 		n := min(lost.nodes, s.available()-s.planned())
 		if n < 1 {
-			lost.at = s.now.Add(min(minPause<<min(lost.tries, 10), maxPause))
+			lost.at = s.now.Add(pauseAfter(lost.tries))
 			lost.tries++
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,12 @@ const (
 	minPause = 10 * time.Second
 	maxPause = 10 * time.Minute
 )
+
+// limit is how many seconds a branch has to come up.
+func (p *splitter) limit() float64 { return cmp.Or(p.within, comeUp) }
+
+// pauseAfter is how long a branch that was lost is not made again, after so many tries.
+func pauseAfter(tries int) time.Duration { return min(minPause<<min(tries, 10), maxPause) }
 
 // remakeAt is when the next lost branch is made again; zero = none is.
 func (p *splitter) remakeAt() (next time.Time) {
@@ -153,7 +160,7 @@ func (s *Service) adopt() {
 func (s *Service) tellFits() {
 	s.split.least = s.leastNode()
 	var sizes []api.BranchSize
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		size := s.split.least
 		size.Nodes = s.links[i].nodes
 		sizes = append(sizes, size)
@@ -295,7 +302,7 @@ func (s *Service) submit(l *link, below []int) {
 			"label": "task", "with": []any{map[string]any{"type": "core", "count": 1}}}}}},
 		"tasks": []any{map[string]any{"command": argv, "slot": "task", "count": map[string]any{"per_slot": 1}}},
 		"attributes": map[string]any{"system": map[string]any{"duration": 0, "retries": 3, "job": map[string]any{"name": "branch-" + l.path},
-			"instance": map[string]any{"history": true, "start-limit": cmp.Or(s.split.within, comeUp)}}},
+			"instance": map[string]any{"history": true, "start-limit": s.split.limit()}}},
 	})
 	if err != nil {
 		s.out.Log("error", "the jobspec of a branch cannot be written", "err", err)
@@ -341,7 +348,7 @@ type waiting struct{ f func(*rpc.Response) }
 func (s *Service) failed(l *link, reason string) {
 	if !s.split.ending {
 		s.out.Log("error", "a branch has ended", "branch", l.path, "reason", reason)
-		s.split.lost[l.branch] = &lostBranch{nodes: l.nodes, job: l.job, why: reason, tries: l.tries + 1, at: s.now.Add(min(minPause<<min(l.tries, 10), maxPause))}
+		s.split.lost[l.branch] = &lostBranch{nodes: l.nodes, job: l.job, why: reason, tries: l.tries + 1, at: s.now.Add(pauseAfter(l.tries))}
 	}
 	s.forfeit(api.BranchForfeit{Branch: l.branch, Reason: reason})
 	if len(s.links) > 0 {
@@ -368,7 +375,7 @@ func (s *Service) unsplit() {
 	s.split.ending = true
 	clear(s.split.lost)
 	s.out.Notify("job", api.BranchFits{})
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		l := s.links[i]
 		s.bal.Part(i)
 		if l.ready {
@@ -415,7 +422,7 @@ func (s *Service) endEmpty() {
 	if !s.split.ending {
 		return
 	}
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		if l := s.links[i]; !l.told && l.job != 0 && s.bal.Load(i) == 0 && (l.ready || l.session == 0 && !l.adopted) {
 			s.endJob(l, "the instance is no longer split")
 		}
@@ -431,16 +438,16 @@ func (s *Service) endJob(l *link, why string) {
 
 // tooLate ends branches that never said hello. Of one whose leader never came "job" knows.
 func (s *Service) tooLate() (next time.Time) {
-	for _, i := range sortedKeys(s.links) {
+	for _, i := range slices.Sorted(maps.Keys(s.links)) {
 		l := s.links[i]
 		if !l.made || l.session > 0 || l.told || l.since.IsZero() {
 			continue
 		}
-		within := jobspec.FormatFSD(cmp.Or(s.split.within, comeUp))
-		if at := l.since.Add(time.Duration(cmp.Or(s.split.within, comeUp) * float64(time.Second))); at.After(s.now) {
+		within := s.split.limit()
+		if at := l.since.Add(time.Duration(within * float64(time.Second))); at.After(s.now) {
 			next = earliest(next, at)
 		} else {
-			s.endJob(l, "it has started, and did not say hello to its parent within "+within)
+			s.endJob(l, "it has started, and did not say hello to its parent within "+jobspec.FormatFSD(within))
 		}
 	}
 	return next

@@ -76,7 +76,7 @@ func (s *Service) startAttach(x *attach) {
 		s.step(job.Awaited{List: []job.Hastened{awaited(arr, n, idx)}})
 	}
 	s.where(x.want.ID, func() {
-		if s.watch.attaches[x.req.Key()] == x {
+		if s.attached(x) {
 			s.attachHere(x)
 		}
 	}, func(to int) { s.passAttachSent(x, to) })

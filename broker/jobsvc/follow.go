@@ -1,6 +1,9 @@
 package jobsvc
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/job"
 	"github.com/frond-hpc/frond/broker/reactor"
@@ -112,7 +115,7 @@ func (s *Service) dropFollow(k rpc.RequestKey) {
 		delete(s.follows.byArray, arr)
 		s.m.Follow(arr, false)
 	}
-	for _, to := range sortedInts(f.below) {
+	for _, to := range slices.Sorted(maps.Keys(f.below)) {
 		s.out.CancelCall(f.below[to])
 	}
 	f.req = nil

@@ -2,6 +2,8 @@ package jobsvc
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/frond-hpc/frond/broker/api"
@@ -141,7 +143,7 @@ func (s *Service) passAttach(x *attach, to int) {
 	x.pass = p
 	p.each = func(b rpc.Payload) {
 		rep, err := rpc.As[api.AttachRep](b)
-		if err != nil || s.watch.attaches[x.req.Key()] != x {
+		if err != nil || !s.attached(x) {
 			return
 		}
 		n := min(skip, len(rep.Events))
@@ -154,7 +156,7 @@ func (s *Service) passAttach(x *attach, to int) {
 		}
 	}
 	p.end = func(err error) {
-		if s.watch.attaches[x.req.Key()] != x {
+		if !s.attached(x) {
 			return
 		}
 		x.pass = nil
@@ -302,7 +304,7 @@ func (s *Service) passSignal(req api.KillReq, then func(errs map[jobspec.ID]stri
 		}})
 	}
 	s.whenSent(func() {
-		for _, to := range sortedInts(groups) {
+		for _, to := range slices.Sorted(maps.Keys(groups)) {
 			ask(to, groups[to])
 		}
 	})

@@ -2,6 +2,7 @@ package jobsvc
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -11,7 +12,8 @@ import (
 	"github.com/frond-hpc/frond/jobspec"
 )
 
-// listBranches asks branches for lists, behind the grants that they are about to get, and calls then with what came. What a branch that does not answer would say, instead says; nil = nothing.
+// listBranches asks branches for lists, behind the grants that they are about to get, and calls then with what came. What a branch that does
+// not answer would say, instead says; nil = nothing.
 func (s *Service) listBranches(reqs map[int]api.ListReq, instead func(to int) []api.JobInfo, then func([]api.JobInfo)) {
 	if len(reqs) == 0 {
 		then(nil)
@@ -23,7 +25,7 @@ func (s *Service) listBranches(reqs map[int]api.ListReq, instead func(to int) []
 func (s *Service) askForLists(reqs map[int]api.ListReq, instead func(to int) []api.JobInfo, then func([]api.JobInfo)) {
 	left := len(reqs)
 	var jobs []api.JobInfo
-	for _, to := range sortedInts(reqs) {
+	for _, to := range slices.Sorted(maps.Keys(reqs)) {
 		s.pass(to, api.List.Topic, reqs[to], &passing{each: func(b rpc.Payload) {
 			if rep, err := rpc.As[api.ListRep](b); err == nil {
 				jobs = append(jobs, rep.Jobs...)
@@ -37,15 +39,6 @@ func (s *Service) askForLists(reqs map[int]api.ListReq, instead func(to int) []a
 			}
 		}})
 	}
-}
-
-func sortedInts[V any](m map[int]V) []int {
-	keys := make([]int, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // moves counts how often elements went to branches, and came back. One that moves while a list is put together may be in none of its

@@ -5,13 +5,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/reactor"
 	"github.com/frond-hpc/frond/broker/rpc"
 	"github.com/frond-hpc/frond/broker/store/mem"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
-	"github.com/stretchr/testify/require"
+	"github.com/frond-hpc/frond/resource/idset"
 )
 
 // Elements on their way to a branch are in the list of whoever asks meanwhile: the branch is asked behind the grant.
@@ -43,13 +45,7 @@ func TestABranchIsAskedBehindWhatItIsGranted(t *testing.T) {
 
 // In a branch a list waits until what was granted is durable: before that it is in none.
 func TestABranchListsWhatItWasGrantedJustNow(t *testing.T) {
-	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
-	r.branch = true
-	r.boot()
-	id := jobspec.ID(1 << 20)
-	r.in(api.BranchOrder{Session: 1, Path: "0"})
-	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
-		Items: []api.BranchItem{{Array: id, N: 3, Spec: 1, Elements: "0-2", Urgency: 16, Given: 16}}}})
+	r, _ := newBranchRig(t, 3)
 	require.Len(t, r.list(api.ListReq{}), 3)
 }
 
@@ -85,13 +81,7 @@ func TestAListHasWhatComesBackMeanwhile(t *testing.T) {
 
 // In a branch whoever asks for what was granted just now waits until it is there, and is not told that it is unknown.
 func TestABranchAttachesToWhatItWasGrantedJustNow(t *testing.T) {
-	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
-	r.branch = true
-	r.boot()
-	id := jobspec.ID(1 << 20)
-	r.in(api.BranchOrder{Session: 1, Path: "0"})
-	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
-		Items: []api.BranchItem{{Array: id, N: 1, Spec: 1, Elements: "0", Urgency: 16, Given: 16}}}})
+	r, id := newBranchRig(t, 1)
 	r.tag++
 	r.handle(r.asRequest(api.Attach.Topic, api.AttachReq{ID: id, Follow: true, Events: true}))
 	require.Empty(t, r.answers[r.tag])
@@ -99,4 +89,16 @@ func TestABranchAttachesToWhatItWasGrantedJustNow(t *testing.T) {
 	require.NotEmpty(t, r.answers[r.tag])
 	require.Nil(t, r.answers[r.tag][0].Err)
 	require.NotEmpty(t, r.answers[r.tag][0].Body.(api.AttachRep).Events)
+}
+
+// newBranchRig is a branch to which its parent has just granted an array of n, which is not durable yet.
+func newBranchRig(t *testing.T, n int) (*rig, jobspec.ID) {
+	r := &rig{t: t, now: time.Unix(1800000000, 0), store: mem.New(mem.Options{}), answers: map[uint64][]reactor.Answer{}}
+	r.branch = true
+	r.boot()
+	id := jobspec.ID(1 << 20)
+	r.in(api.BranchOrder{Session: 1, Path: "0"})
+	r.handle(api.BranchOrder{Grant: &api.BranchGrant{Num: 1, Specs: []api.BranchText{{ID: 1, Data: []byte(trueSpec)}},
+		Items: []api.BranchItem{{Array: id, N: n, Spec: 1, Elements: idset.FromRange(0, n-1).String(), Urgency: 16, Given: 16}}}})
+	return r, id
 }

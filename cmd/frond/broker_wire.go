@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"go.uber.org/zap"
 
 	"github.com/frond-hpc/frond/broker"
 	"github.com/frond-hpc/frond/broker/branchsvc"
@@ -26,8 +28,6 @@ import (
 	"github.com/frond-hpc/frond/overlay"
 	"github.com/frond-hpc/frond/overlay/boot"
 	"github.com/frond-hpc/frond/resource"
-	"github.com/vmihailenco/msgpack/v5"
-	"go.uber.org/zap"
 )
 
 // brokerProcess wires the parts of one broker together.
@@ -115,7 +115,7 @@ func (p *brokerProcess) exec(tree overlay.Config) (broker.ServiceSpec, error) {
 // clearChildren removes the run directories that killed child instances have left on this host.
 func (p *brokerProcess) clearChildren() {
 	c := childStart{parent: p.info}
-	for _, base := range []string{boot.Base(c.getenv, "", 1), boot.Base(c.getenv, strings.Repeat("x", boot.MaxSocketPath), 1)} {
+	for _, base := range boot.Bases(c.getenv) {
 		boot.Sweep(base)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,12 +55,12 @@ func writeDump(path, dir string) (err error) {
 		w = gzip.NewWriter(f)
 	}
 	t := tar.NewWriter(w)
-	err = filepath.WalkDir(dir, func(at string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || filepath.Base(at) == "lock" {
-			return err
+	files, _, err := stateFiles(dir)
+	for _, at := range files {
+		if err == nil {
+			err = addToDump(t, dir, at)
 		}
-		return addToDump(t, dir, at)
-	})
+	}
 	err = errors.Join(err, t.Close())
 	if w != f {
 		err = errors.Join(err, w.Close())

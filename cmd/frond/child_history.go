@@ -35,10 +35,9 @@ const (
 	maxHistory   = 1 << 30          // bytes of all files
 )
 
-func (c *childStart) sendHistory(dir string) error {
-	var files []string
-	size := int64(0)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// stateFiles lists the files of a state directory that is not in use any more, and their bytes.
+func stateFiles(dir string) (files []string, size int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || filepath.Base(path) == "lock" {
 			return err
 		}
@@ -48,6 +47,11 @@ func (c *childStart) sendHistory(dir string) error {
 		files = append(files, path)
 		return nil
 	})
+	return files, size, err
+}
+
+func (c *childStart) sendHistory(dir string) error {
+	files, size, err := stateFiles(dir)
 	switch {
 	case err != nil:
 		return err

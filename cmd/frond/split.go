@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/frond-hpc/frond/broker/api"
 	"github.com/frond-hpc/frond/broker/branchsvc"
 	"github.com/frond-hpc/frond/client"
 	"github.com/frond-hpc/frond/jobspec"
 	"github.com/frond-hpc/frond/overlay/wire"
-	"github.com/spf13/cobra"
 )
 
 type splitCmd struct {
@@ -25,8 +26,7 @@ func newSplitCmd(e *env) *cobra.Command {
 		Short: "Make branches that run slices of the queue, or do away with them",
 		Long: `A branch is an instance that this one makes for itself, on nodes of its own. It gets slices of the queue and runs them with a scheduler of its
 own, so that many jobs start at a time; all commands go on as if there was one queue. 4 makes four branches, 4x8 makes four with eight below
-each. For a job that
-fits no branch they make way, and come back when it has ended.
+each. For a job that fits no branch they make way, and come back when it has ended.
 
 One that has failed is made again after a while; until then its nodes are the instance's own. If all have failed, it is no longer split.
 

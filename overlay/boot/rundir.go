@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,18 +45,21 @@ func CheckName(name string) error {
 // Base is the directory of a user's run directories: ${FROND_RUNDIR:-${TMPDIR:-/tmp}}/frond-<uid>; that of /tmp where a socket of
 // the instance (its highest rank's) would have a path that is too long.
 func Base(getenv func(string) string, name string, size int) string {
-	top := getenv("FROND_RUNDIR")
-	if top == "" {
-		top = getenv("TMPDIR")
+	list := Bases(getenv)
+	if len(filepath.Join(list[0], name, strconv.Itoa(max(size, 1)), "local")) <= MaxSocketPath {
+		return list[0]
 	}
+	return list[len(list)-1]
+}
+
+// Bases are the directories that Base may return, that of /tmp last.
+func Bases(getenv func(string) string) (list []string) {
 	own := "frond-" + strconv.Itoa(os.Getuid())
+	top := cmp.Or(getenv("FROND_RUNDIR"), getenv("TMPDIR"))
 	if abs, err := filepath.Abs(top); top != "" && err == nil {
-		base := filepath.Join(abs, own)
-		if len(filepath.Join(base, name, strconv.Itoa(max(size, 1)), "local")) <= MaxSocketPath {
-			return base
-		}
+		list = append(list, filepath.Join(abs, own))
 	}
-	return filepath.Join("/tmp", own)
+	return append(list, filepath.Join("/tmp", own))
 }
 
 // CreateRunDir makes the run directory of a new instance with a directory for each of its brokers, and locks it. What a dead
